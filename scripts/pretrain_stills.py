@@ -1,0 +1,296 @@
+"""Pretrain the embedded backbone on still pictures, and write the weights that the package ships.
+
+    .venv/bin/python scripts/pretrain_stills.py --output src/dualpath/nn/stills --minutes 60
+
+The pictures are drawn by `dualpath.video.shapes` while the training runs; nothing is read or downloaded. A
+picture shows one scene, or 2x2, 4x4 unrelated scenes like a sheet of thumbnails. The network learns from
+stills only: no picture is a frame of a film, no two are related by movement.
+
+What it learns to tell (all targets follow from how the picture was drawn):
+    each 16x16 token   where on it objects are (4x4 coverage), and of the object that covers most of it: shape,
+                       colour, size, angle, the way to its centre, and the way to the other object that looks
+                       the same, if there is one; the ground's colour
+    [CLS]              of single scenes: how many objects; the largest one's shape, colour, place, size, angle
+
+The result is the average of the weights over the last steps (EMA), rounded to bf16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from dualpath.video import shapes
+
+SIZE, PATCH = 128, 16
+SIDE = SIZE // PATCH
+ARCHITECTURE = dict(img_size=SIZE, patch_size=PATCH, embed_dim=192, depth=6, num_heads=3, pre_norm=True, num_classes=0)
+MEAN = STD = 0.5
+KINDS = len(shapes.SHAPES)
+# Columns of a target row. Tokens and [CLS] share the layout of an object: what is not known is NaN.
+TOKEN_COLUMNS = {"coverage": 16, "shape": 1, "colour": 3, "size": 1, "angle": 2, "offset": 2, "twin": 2, "ground": 3}
+CLS_COLUMNS = {"count": 1, "shape": 1, "colour": 3, "size": 1, "angle": 2, "place": 2}
+
+
+def _angle_target(look: shapes.Look, angle: float) -> tuple[float, float]:
+    k = shapes.SYMMETRY[look.shape]
+    return (math.cos(k * angle), math.sin(k * angle)) if k else (math.nan, math.nan)
+
+
+def draw_scene(
+    rng: np.random.Generator, canvas: np.ndarray, owner: np.ndarray, objects: list[dict], *, looks: list[shapes.Look]
+) -> None:
+    """Draws 0-4 objects onto the ground in `canvas`; `owner` gets each pixel's object number, -1 for the ground."""
+    width = canvas.shape[1]
+    ground = canvas.mean(axis=(0, 1))
+    count = int(rng.choice(5, p=[0.05, 0.4, 0.25, 0.2, 0.1])) if width > 40 else int(rng.choice(3, p=[0.1, 0.75, 0.15]))
+    for _ in range(count):
+        reuse = looks and rng.random() < 0.5
+        look = looks[rng.integers(len(looks))] if reuse else shapes.random_look(rng, avoid=ground)
+        if not reuse:
+            looks.append(look)
+        size = width * float(np.exp(rng.uniform(math.log(0.07), math.log(0.34))))
+        x, y = float(rng.uniform(0, width)), float(rng.uniform(0, width))
+        angle = float(rng.uniform(-math.pi, math.pi))
+        box, coverage = shapes.draw(canvas, look, x=x, y=y, size=size, angle=angle)
+        owner[box][coverage > 0.5] = len(objects)
+        objects.append(dict(look=look, x=x, y=y, size=size, angle=angle))
+
+
+def render_still(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One picture, uint8 (128, 128, 3), with its token targets float32 (64, 30) and [CLS] targets float32 (10)."""
+    canvas = np.empty((SIZE, SIZE, 3), np.float32)
+    owner = np.full((SIZE, SIZE), -1, np.int16)
+    objects: list[dict] = []
+    looks: list[shapes.Look] = []
+    cells = int(rng.choice([1, 2, 4], p=[0.5, 0.15, 0.35]))
+    step = SIZE // cells
+    wallpaper = shapes.background(rng, step, step) if rng.random() < 0.5 else None
+    for row in range(cells):
+        for column in range(cells):
+            first = len(objects)
+            top, left = row * step, column * step
+            window = slice(top, top + step), slice(left, left + step)
+            scene = np.full((step, step), -1, np.int16)
+            local: list[dict] = []
+            canvas[window] = shapes.background(rng, step, step) if wallpaper is None else wallpaper
+            draw_scene(rng, canvas[window], scene, local, looks=looks)
+            owner[window] = np.where(scene >= 0, scene + first, -1)
+            for item in local:
+                objects.append(item | {"x": item["x"] + left, "y": item["y"] + top})
+    contrast, light = rng.uniform(0.7, 1.15), rng.uniform(-0.12, 0.12)
+    picture = shapes.to_uint8((canvas - 0.5) * contrast + 0.5 + light, rng, grain=float(rng.uniform(0, 0.05)))
+    return picture, _token_targets(owner, objects, canvas), _cls_targets(owner, objects, single=cells == 1)
+
+
+def _twins(objects: list[dict]) -> dict[int, int]:
+    """Objects that look the same and are exactly two: each one's other."""
+    by_look: dict[shapes.Look, list[int]] = {}
+    for number, item in enumerate(objects):
+        by_look.setdefault(item["look"], []).append(number)
+    return {a: b for pair in by_look.values() if len(pair) == 2 for a, b in (pair, pair[::-1])}
+
+
+def _token_targets(owner: np.ndarray, objects: list[dict], canvas: np.ndarray) -> np.ndarray:
+    tiles = owner.reshape(SIDE, PATCH, SIDE, PATCH).transpose(0, 2, 1, 3).reshape(SIDE * SIDE, PATCH, PATCH)
+    bare = (owner < 0).reshape(SIDE, PATCH, SIDE, PATCH).astype(np.float32)
+    area = bare.sum(axis=(1, 3))
+    colour = np.einsum("ipjqc,ipjq->ijc", canvas.reshape(SIDE, PATCH, SIDE, PATCH, 3), bare)
+    out = np.full((SIDE * SIDE, sum(TOKEN_COLUMNS.values())), np.nan, np.float32)
+    out[:, :16] = (tiles >= 0).reshape(-1, 4, 4, 4, 4).mean(axis=(2, 4)).reshape(-1, 16)
+    with np.errstate(invalid="ignore"):
+        out[:, 27:30] = (colour / np.where(area > 0, area, np.nan)[..., None]).reshape(-1, 3)
+    twins = _twins(objects)
+    for token in range(SIDE * SIDE):
+        seen = tiles[token][tiles[token] >= 0]
+        if seen.size < 8:
+            continue
+        number = int(np.bincount(seen).argmax())
+        item, look = objects[number], objects[number]["look"]
+        cx, cy = (token % SIDE + 0.5) * PATCH, (token // SIDE + 0.5) * PATCH
+        out[token, 16] = shapes.SHAPES.index(look.shape)
+        out[token, 17:20] = look.colour
+        out[token, 20] = math.log2(item["size"] / PATCH)
+        out[token, 21:23] = _angle_target(look, item["angle"])
+        out[token, 23:25] = (item["x"] - cx) / PATCH, (item["y"] - cy) / PATCH
+        if number in twins:
+            other = objects[twins[number]]
+            out[token, 25:27] = (other["x"] - cx) / (SIZE / 4), (other["y"] - cy) / (SIZE / 4)
+    return out
+
+
+def _cls_targets(owner: np.ndarray, objects: list[dict], *, single: bool) -> np.ndarray:
+    out = np.full(sum(CLS_COLUMNS.values()), np.nan, np.float32)
+    seen = np.bincount(owner[owner >= 0], minlength=len(objects)) if objects else np.zeros(0)
+    if not single:
+        return out
+    out[0] = (seen > 20).sum()
+    if seen.size and seen.max() > 20:
+        item = objects[int(seen.argmax())]
+        out[1] = shapes.SHAPES.index(item["look"].shape)
+        out[2:5] = item["look"].colour
+        out[5] = math.log2(item["size"] / PATCH)
+        out[6:8] = _angle_target(item["look"], item["angle"])
+        out[8:10] = item["x"] / SIZE * 2 - 1, item["y"] / SIZE * 2 - 1
+    return out
+
+
+class Stills(IterableDataset):
+    """Endless batches of pictures; batch `i` of worker `w` is a pure function of (seed, w, i)."""
+
+    def __init__(self, batch_size: int, seed: int) -> None:
+        self.batch_size, self.seed = batch_size, seed
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        info = get_worker_info()
+        rng = np.random.default_rng((self.seed, info.id if info else 0))
+        while True:
+            columns = zip(*(render_still(rng) for _ in range(self.batch_size)), strict=True)
+            yield tuple(torch.from_numpy(np.stack(column)) for column in columns)
+
+
+class StillsModel(nn.Module):
+    """The backbone with one linear read-out for the tokens and one for [CLS]; both are thrown away afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from timm.models.vision_transformer import VisionTransformer
+
+        self.vit = VisionTransformer(**ARCHITECTURE)
+        for block in self.vit.blocks:
+            block.attn.fused_attn = False  # torch's fused attention is 5 times slower backwards in bf16 on a CPU
+        with torch.no_grad():
+            self.vit.pos_embed.copy_(_sine_table(SIDE, ARCHITECTURE["embed_dim"]))
+        width = ARCHITECTURE["embed_dim"]
+        self.token_head = nn.Linear(width, 16 + KINDS + 3 + 1 + 2 + 2 + 2 + 3)
+        self.cls_head = nn.Linear(width, 5 + KINDS + 3 + 1 + 2 + 2)
+
+    def forward(self, pictures: Tensor, keep_position: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, H, W, 3) and (B,) 0 or 1: whether the picture's tokens are told their positions."""
+        x = (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+        x = self.vit.patch_embed(x)
+        x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
+        x = x + self.vit.pos_embed * keep_position[:, None, None]
+        x = self.vit.norm(self.vit.blocks(self.vit.norm_pre(x)))
+        return self.token_head(x[:, 1:]).float(), self.cls_head(x[:, 0]).float()
+
+
+def _sine_table(side: int, width: int) -> Tensor:
+    frequency = 100.0 ** (-torch.arange(width // 4) / (width // 4))
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    waves = [f(axis.reshape(-1, 1) * frequency) for axis in (rows, columns) for f in (torch.sin, torch.cos)]
+    return 0.5 * torch.cat([torch.zeros(1, width), torch.cat(waves, dim=1)])[None]
+
+
+def _known(predicted: Tensor, target: Tensor) -> Tensor:
+    known = ~target.isnan()
+    return F.smooth_l1_loss(predicted[known], target[known], beta=0.1) if known.any() else predicted.sum() * 0
+
+
+def _class(predicted: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    known = ~target.isnan()
+    logits, answer = predicted[known], target[known].long()
+    return F.cross_entropy(logits, answer), (logits.argmax(-1) == answer).float().mean().item()
+
+
+def losses(tokens: Tensor, cls: Tensor, want_tokens: Tensor, want_cls: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """The sum of all targets' losses, and the figures to watch."""
+    cover, kind, colour, size, angle, offset, twin, ground = tokens.split([16, KINDS, 3, 1, 2, 2, 2, 3], dim=-1)
+    w_cover, w_kind, w_colour, w_size, w_angle, w_offset, w_twin, w_ground = want_tokens.split(
+        list(TOKEN_COLUMNS.values()), dim=-1
+    )
+    c_count, c_kind, c_colour, c_size, c_angle, c_place = cls.split([5, KINDS, 3, 1, 2, 2], dim=-1)
+    v_count, v_kind, v_colour, v_size, v_angle, v_place = want_cls.split(list(CLS_COLUMNS.values()), dim=-1)
+    kind_loss, kind_right = _class(kind, w_kind[..., 0])
+    cls_kind_loss, cls_kind_right = _class(c_kind, v_kind[:, 0])
+    count_loss, _ = _class(c_count, v_count[:, 0].clamp(max=4))
+    parts = {
+        "cover": F.binary_cross_entropy_with_logits(cover, w_cover),
+        "offset": _known(offset, w_offset),
+        "twin": _known(twin, w_twin),
+        "angle": _known(angle, w_angle),
+        "size": _known(size, w_size),
+        "colour": _known(colour, w_colour) + _known(ground, w_ground),
+        "place": _known(c_place, v_place),
+    }
+    total = 3 * parts["cover"] + 4 * parts["offset"] + parts["twin"] + parts["angle"] + 2 * parts["size"]
+    total = total + 4 * parts["colour"] + 0.5 * kind_loss + 0.5 * cls_kind_loss + 0.3 * count_loss
+    total = total + 4 * parts["place"] + 2 * _known(c_colour, v_colour) + _known(c_size, v_size) + _known(c_angle, v_angle)
+    figures = {name: part.item() for name, part in parts.items()}
+    return total, figures | {"shape_top1": kind_right, "cls_shape_top1": cls_kind_right}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder for model.safetensors and pretraining.json")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+
+    torch.manual_seed(options.seed)
+    model = StillsModel()
+    average = {name: value.clone() for name, value in model.vit.state_dict().items()}
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98), fused=True
+    )
+    loader = DataLoader(
+        Stills(options.batch_size, options.seed), batch_size=None, num_workers=options.workers,
+        multiprocessing_context="spawn" if options.workers else None,
+    )  # fmt: skip
+    options.output.mkdir(parents=True, exist_ok=True)
+    began, seconds, watch = time.monotonic(), options.minutes * 60, {}
+    for step, (pictures, want_tokens, want_cls) in enumerate(loader, 1):
+        done = min(1.0, (time.monotonic() - began) / seconds)
+        # Warm-up, constant, then a fall to zero over the last 40 % of the time: it can be read at any moment.
+        lr = options.lr * min(1, step / 500) * min(1.0, (1 - done) / 0.4)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens, cls = model(pictures, (torch.rand(len(pictures)) > 0.25).float())
+        loss, figures = losses(tokens, cls, want_tokens, want_cls)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        keep = min(0.999, 1 - 1 / step)
+        for name, value in model.vit.state_dict().items():
+            average[name].lerp_(value, 1 - keep)
+        for name, value in (figures | {"loss": loss.item()}).items():
+            watch[name] = watch.get(name, value) * 0.99 + value * 0.01
+        if step % 200 == 0 or done >= 1:
+            minutes = (time.monotonic() - began) / 60
+            line = {"step": step, "stills": step * options.batch_size, "minutes": round(minutes, 1), "lr": round(lr, 6)}
+            line |= {k: round(v, 4) for k, v in watch.items()}
+            print(json.dumps(line), flush=True)
+        if step % 2000 == 0 or done >= 1:
+            write(average, options.output, line)
+        if done >= 1:
+            break
+
+
+def write(weights: dict[str, Tensor], folder: Path, figures: dict) -> None:
+    """model.safetensors in bf16, and pretraining.json with the last figures."""
+    temporary = folder / "model.safetensors.tmp"
+    save_file({name: value.to(torch.bfloat16).contiguous() for name, value in weights.items()}, temporary)
+    temporary.rename(folder / "model.safetensors")
+    (folder / "pretraining.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

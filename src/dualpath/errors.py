@@ -1,0 +1,27 @@
+"""The errors that a user can cause and mend. The command line prints their one sentence and exits with code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DualPathError(ValueError):
+    """Something given cannot be used. The message says what was given, what is allowed and what to do."""
+
+
+class VideoError(DualPathError):
+    """A video file that cannot be read.
+
+    Attributes:
+        path: the file.
+        reason: why, without the path: "holds no video, only audio".
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        # Exceptions are rebuilt from `args`, which holds the joined message: say how, or a worker's error is lost.
+        return VideoError, (self.path, self.reason)

@@ -1,0 +1,34 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dualpath.errors import DualPathError
+
+
+def write_whole(path: str | Path, content: bytes | str) -> None:
+    """Writes `content` (text as UTF-8) under a temporary name beside `path`, then renames.
+
+    Whoever reads `path` sees the old file or the new one, also after a crash or with a full disk.
+
+    Raises:
+        DualPathError: the file cannot be written (no space, no permission); an older one is left as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise DualPathError(
+            f"{path} could not be written ({problem.strerror or problem}); make room or choose another folder, "
+            "what was there before is unchanged"
+        ) from problem
