@@ -1,0 +1,1 @@
+"""Folders and lists of labelled videos to batches. Knows no networks."""
