@@ -1,0 +1,179 @@
+"""One video to one clip for training, or to all the views on which it is judged.
+
+TrainClips[epoch, index] --rng_for(seed, epoch, index)--> frames uint8 (T, C, S, S)
+TestClips[index] ---------nothing random----------------> frames uint8 (V, T, C, S, S)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dualpath.data.manifest import Video
+from dualpath.errors import VideoError
+from dualpath.video.decode import probe, read_frames
+from dualpath.video.sampling import SamplingConfig, test_indices, train_indices
+from dualpath.video.transforms import TransformConfig, test_transform, train_transform
+
+Key = tuple[int, int]  # (epoch, index)
+
+
+@dataclass(frozen=True)
+class Views:
+    """All views of one test video, clip by clip, the crops of a clip together; or why there are none.
+
+    Attributes:
+        index: into the dataset's videos.
+        label: of that video.
+        frames: uint8 (V, T, C, S, S) with V = clips x crops; None if the video cannot be decoded.
+        reason: why not; None if it can.
+    """
+
+    index: int
+    label: int
+    frames: Tensor | None
+    reason: str | None = None
+
+
+def rng_for(seed: int, epoch: int, sample: int) -> np.random.Generator:
+    """Gives the source of all that is random about one sample in one epoch. None of the three may be negative."""
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, sample)))
+
+
+class TrainClips(Dataset[tuple[int, Tensor, int]]):
+    """Random clips, addressed by (epoch, index)."""
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        *,
+        sampling: SamplingConfig,
+        transform: TransformConfig,
+        size: int,
+        flip: bool,
+        seed: int,
+    ) -> None:
+        """Keeps what it is given.
+
+        Args:
+            videos: best scanned before; one without `num_frames` is counted at each visit.
+            sampling: which frames make a clip.
+            transform: how clips are varied.
+            size: S, pixels.
+            flip: whether clips may be mirrored: `transform.flips(classes)`.
+            seed: of the run.
+        """
+        self.videos = tuple(videos)
+        self.sampling = sampling
+        self.transform = transform
+        self.size = size
+        self.flip = flip
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, key: Key) -> tuple[int, UInt8[Tensor, "t c s s"], int]:
+        """Reads one clip.
+
+        Raises:
+            VideoError: the file cannot be decoded.
+        """
+        epoch, index = key
+        video = self.videos[index]
+        rng = rng_for(self.seed, epoch, index)
+        wanted = train_indices(_length(video), self.sampling, rng)
+        # Scaled down while it is decoded, but so that the smallest (square) crop still has `size` pixels a side.
+        short_side = math.ceil(self.size / math.sqrt(self.transform.min_scale))
+        frames = read_frames(video.path, wanted.tolist(), short_side=short_side).frames
+        seed = int(rng.integers(2**63))
+        clip = train_transform(frames, size=self.size, config=self.transform, flip=self.flip, seed=seed)
+        return index, clip, video.label
+
+    def __getitems__(self, keys: list[Key]) -> list[tuple[int, Tensor, int]] | VideoError:
+        """Reads a batch, as DataLoader asks for it; a VideoError is handed over for `ClipLoader` to raise."""
+        try:
+            return [self[key] for key in keys]
+        except VideoError as problem:
+            return problem
+
+
+class TestClips(Dataset[Views]):
+    """The views on which each video is judged: the same ones at every visit."""
+
+    __test__ = False  # pytest would collect the class, by its name, in every test module that imports it
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        *,
+        sampling: SamplingConfig,
+        size: int,
+        num_clips: int = 1,
+        num_crops: int = 1,
+        crop_fraction: float = 1.0,
+        shuffle_frames: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Keeps what it is given.
+
+        Args:
+            videos: best scanned before; one without `num_frames` is counted at each visit.
+            sampling: which frames make a clip.
+            size: S, pixels.
+            num_clips: clips a video.
+            num_crops: crops a clip.
+            crop_fraction: see `dualpath.video.transforms.test_transform`.
+            shuffle_frames: puts the frames of each clip into a random order: a model that is as good on those does
+                not look at time.
+            seed: chooses these orders; nothing else is random.
+        """
+        self.videos = tuple(videos)
+        self.sampling = sampling
+        self.size = size
+        self.num_clips = num_clips
+        self.num_crops = num_crops
+        self.crop_fraction = crop_fraction
+        self.shuffle_frames = shuffle_frames
+        self.seed = seed
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one video's views: (V, T, C, S, S)."""
+        return (self.num_clips * self.num_crops, self.sampling.num_frames, 3, self.size, self.size)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Views:
+        """Reads one video; one that cannot be decoded is told, never replaced."""
+        video = self.videos[index]
+        try:
+            return Views(index, video.label, self._views(video, index))
+        except VideoError as problem:
+            return Views(index, video.label, None, problem.reason)
+
+    def _views(self, video: Video, index: int) -> UInt8[Tensor, "v t c s s"]:
+        wanted = test_indices(_length(video), self.sampling, num_clips=self.num_clips)
+        if self.shuffle_frames:
+            wanted = rng_for(self.seed, 0, index).permuted(wanted, axis=1)
+        # Scaled while it is decoded to what the views are cut from, and all clips in one pass through the file.
+        short_side = round(self.size / self.crop_fraction)
+        clips = read_frames(video.path, wanted.ravel().tolist(), short_side=short_side).frames
+        return torch.cat(
+            [
+                test_transform(clip, size=self.size, num_crops=self.num_crops, crop_fraction=self.crop_fraction)
+                for clip in clips.unflatten(0, wanted.shape)
+            ]
+        )
+
+
+def _length(video: Video) -> int:
+    return probe(video.path).num_frames if video.num_frames is None else video.num_frames
