@@ -1,0 +1,60 @@
+"""One decoded picture: upright, scaled, RGB; and the clock of a row of them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from jaxtyping import Float64, UInt8
+
+
+def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """How to turn a stored picture for display: transpose it first, then flip it along x, along y."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64)  # x' = a x + c y, y' = b x + d y
+    if abs(a * d - b * c) == 0:  # some writers leave it all zero
+        return False, False, False
+    if abs(b) > abs(a):
+        return True, bool(c < 0), bool(b < 0)
+    return False, bool(a < 0), bool(d < 0)
+
+
+def scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Stored (width, height) brought down to the wanted short side, exactly, and the long side to match."""
+    short = min(width, height)
+    if short_side is None or short <= short_side:
+        return width, height
+    factor = Fraction(short_side, short)
+    return round(width * factor), round(height * factor)
+
+
+def to_rgb(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    """One decoded picture, scaled to the stored `size` (width, height), as RGB and turned upright."""
+    smooth = Interpolation.BILINEAR | Interpolation.ACCURATE_RND  # bilinear widens with the scale: it does not alias
+    picture = reformatter.reformat(frame, size[0], size[1], "rgb24", interpolation=smooth, threads=1).to_ndarray()
+    transposed, flip_x, flip_y = orientation(frame)
+    picture = picture.transpose(1, 0, 2) if transposed else picture
+    return picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1].astype(np.uint8, copy=False)
+
+
+def seconds(
+    stamps: list[tuple[int | None, int | None]], *, tick: Fraction | None, rate: Fraction | None
+) -> Float64[np.ndarray, " n"]:
+    """Seconds of the first n pictures since the first one, from their (pts, dts) in ticks.
+
+    Where presentation times are missing or run backwards, the decoder's own clock (dts) is right; where that is
+    missing too, even steps are the best that can be said.
+    """
+    for column in zip(*stamps, strict=True):
+        # The pictures that come out last, when the decoder is flushed, have no dts: they follow at the same pace.
+        known = [t for t in column if t is not None]
+        missing = len(column) - len(known)
+        if tick and len(known) > 1 and None not in column[: len(known)] and (np.diff(known) > 0).all():
+            step = known[-1] - known[-2]
+            ticks = np.array([*known, *(known[-1] + step * (k + 1) for k in range(missing))], np.float64)
+            return (ticks - ticks[0]) * float(tick)
+    return np.arange(len(stamps), dtype=np.float64) / float(rate or 25)

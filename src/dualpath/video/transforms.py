@@ -1,0 +1,147 @@
+"""What happens to the pixels of a clip before a model sees it: one crop, one flip, one colour for all its frames.
+
+    uint8 (T, C, H, W) --train_transform--> (T, C, S, S)     random, a pure function of its seed
+                       --test_transform---> (V, T, C, S, S)  deterministic, V crops
+
+torchvision.transforms.v2 treats leading dimensions as a batch of one decision: that is what keeps frames together.
+Clips stay uint8; the model normalises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from dualpath.errors import DualPathError
+from dualpath.video.sampling import crop_boxes
+
+HFlip = Literal["auto", "on", "off"]
+
+DIRECTION_WORDS = frozenset(
+    {
+        *("left", "leftward", "leftwards", "leftmost", "lefthand", "lefthanded"),
+        *("right", "rightward", "rightwards", "rightmost", "righthand", "righthanded"),
+        *("clockwise", "counterclockwise", "anticlockwise", "cw", "ccw", "acw"),
+    }
+)
+"""Words of class names that change their meaning in a mirror."""
+
+
+@dataclass(frozen=True)
+class TransformConfig:
+    """How training clips are varied.
+
+    Attributes:
+        min_scale: the random crop covers this part of the picture's area at least, up to all of it; within (0, 1].
+        hflip: mirror half of the clips: "on", "off", or "auto": unless a class name speaks of a direction.
+        color_jitter: brightness, contrast and saturation change by up to this part; 0 is off.
+        random_erasing: probability that a box, the same in all frames, is blanked; within 0 .. 1.
+
+    Raises:
+        DualPathError: a value that is not allowed.
+    """
+
+    min_scale: float = 0.5
+    hflip: HFlip = "auto"
+    color_jitter: float = 0.3
+    random_erasing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_scale <= 1:
+            raise DualPathError(f"min_scale is {self.min_scale}, but it must be above 0 and at most 1")
+        if self.hflip not in get_args(HFlip):
+            raise DualPathError(f"hflip is {self.hflip!r}, but it must be one of {', '.join(get_args(HFlip))}")
+        if not 0 <= self.color_jitter <= 1:
+            raise DualPathError(f"color_jitter is {self.color_jitter}, but it must be within 0 and 1")
+        if not 0 <= self.random_erasing <= 1:
+            raise DualPathError(f"random_erasing is {self.random_erasing}, but it is a probability: 0 to 1")
+
+    def flips(self, labels: Sequence[str]) -> bool:
+        """Whether clips of these classes may be mirrored."""
+        return self.hflip == "on" or (self.hflip == "auto" and not classes_have_direction(labels))
+
+
+def classes_have_direction(labels: Sequence[str]) -> bool:
+    """Whether any class name speaks of a direction that a mirror would turn round.
+
+    A name is split where letters stop and where capitals start ("SwipeLeft", "swipe_left", "swipe-left"); it speaks
+    of a direction if one of its parts is in DIRECTION_WORDS. "bright" and "upright" are not. What is in doubt counts
+    ("left_over", "the right answer"): a mirror image less costs little, a wrong label costs the class.
+    """
+    for label in labels:
+        apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", label)
+        if DIRECTION_WORDS.intersection(re.findall(r"[a-z]+", apart.lower())):
+            return True
+    return False
+
+
+def train_transform(
+    frames: UInt8[Tensor, "t c h w"], *, size: int, config: TransformConfig, flip: bool, seed: int
+) -> UInt8[Tensor, "t c {size} {size}"]:
+    """One random view of a clip, the same for all of its frames.
+
+    Args:
+        frames: uint8 (T, 3, H, W).
+        size: S, pixels.
+        config: how much to vary.
+        flip: whether clips may be mirrored (then half of them are): `config.flips(labels)`.
+        seed: decides everything; any whole number that fits 64 bits. torch's own generators are left untouched.
+
+    Returns:
+        uint8 (T, 3, S, S).
+    """
+    strength = config.color_jitter
+    # Built at every call: cheap beside the resize, and nothing is shared between clips.
+    shape: list[torch.nn.Module] = [v2.RandomResizedCrop(size, scale=(config.min_scale, 1.0), antialias=True)]
+    if flip:
+        shape.append(v2.RandomHorizontalFlip(0.5))
+    colour = v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength)
+    # v2 draws from torch's global generator only: lend it ours for the while. `devices=[]` leaves the GPUs alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        clip = v2.Compose(shape)(frames)
+        if strength > 0:
+            # Contrast is stretched about the mean of what it is given: make that the clip, as one tall picture.
+            tall = clip.transpose(0, 1).reshape(clip.shape[1], -1, size)
+            clip = colour(tall).reshape(clip.shape[1], -1, size, size).transpose(0, 1).contiguous()
+        return v2.RandomErasing(config.random_erasing)(clip)
+
+
+def test_transform(
+    frames: UInt8[Tensor, "t c h w"],
+    *,
+    size: int,
+    num_crops: int,
+    crop_fraction: float = 1.0,  # noqa: PT028 (not a test)
+) -> UInt8[Tensor, "{num_crops} t c {size} {size}"]:
+    """The views on which a clip is judged: crops along the longer side, the centre for one.
+
+    Args:
+        frames: uint8 (T, 3, H, W), of any size.
+        size: S, pixels.
+        num_crops: V, at least 1.
+        crop_fraction: within (0, 1]: the shorter side is brought to size / crop_fraction before cropping, so 0.875
+            cuts a margin off as many image models do.
+
+    Returns:
+        uint8 (V, T, 3, S, S).
+    """
+    if not 0 < crop_fraction <= 1:
+        raise DualPathError(f"crop_fraction is {crop_fraction}, but it must be above 0 and at most 1")
+    short = round(size / crop_fraction)
+    resized = functional.resize(frames, [short], antialias=True)
+    height, width = resized.shape[-2:]
+    boxes = crop_boxes(height, width, size=size, num_crops=num_crops)
+    return torch.stack([resized[..., top : top + size, left : left + size] for top, left in boxes])
+
+
+# pytest would collect the function above, by its name, in every test module that imports it.
+test_transform.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]

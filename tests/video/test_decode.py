@@ -1,0 +1,290 @@
+"""Frame i is frame i, whatever the container does; and broken files say what is wrong with them."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from dualpath.errors import VideoError
+from dualpath.video.decode import probe, read_frames
+from videos import paint, read_number, read_numbers, write_video
+
+B_FRAMES = {"bf": "3", "g": "12", "b_strategy": "0"}
+FAST_VP9 = {"deadline": "realtime", "cpu-used": "8"}
+
+KINDS = {
+    "b-frames.mp4": {"options": B_FRAMES},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": FAST_VP9},
+    "vp8.webm": {"codec": "libvpx", "options": FAST_VP9},
+    "ten-bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "odd-444.mp4": {"pix_fmt": "yuv444p", "width": 65, "height": 49},
+    "odd-420.webm": {"codec": "libvpx-vp9", "options": FAST_VP9, "width": 65, "height": 49},
+    "gray.mp4": {"pix_fmt": "gray"},
+    "alpha.webm": {"codec": "libvpx-vp9", "options": FAST_VP9, "pix_fmt": "yuva420p"},
+    "tall.mkv": {"width": 48, "height": 96},
+    "animated.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+    "placeholder.avi": {"codec": "mpeg4", "options": {"flags": "+bitexact"}, "placeholder_after": 1},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_frame_i_is_frame_i(name: str, tmp_path: Path) -> None:
+    how = KINDS[name]
+    path = write_video(tmp_path / name, 30, **how)  # pyright: ignore[reportArgumentType]
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height) == (30, how.get("width", 64), how.get("height", 48))
+    assert info.fps == pytest.approx(25, rel=1e-3)
+    clip = read_frames(path, range(30))
+    assert read_numbers(clip.frames) == list(range(30))
+    assert clip.frames.is_contiguous()
+    if name != "placeholder.avi":  # its times have a hole where the placeholder stood
+        assert info.duration == pytest.approx(1.2, abs=0.002)
+        np.testing.assert_allclose(clip.times, np.arange(30) / 25, atol=0.001)
+    some = read_frames(path, [29, 3, 3, 17])
+    assert read_numbers(some.frames) == [29, 3, 3, 17]
+    np.testing.assert_array_equal(some.times, clip.times[[29, 3, 3, 17]])
+    with pytest.raises(VideoError, match=r"only 30 frames could be decoded, but frame 30 \(counted from 0\)"):
+        read_frames(path, [0, 30])
+
+
+def test_the_files_above_are_as_awkward_as_they_claim(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "b.mp4", 30, options=B_FRAMES)
+    with av.open(str(path)) as container:
+        order = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+    assert order != sorted(order)
+    path = write_video(tmp_path / "p.avi", 30, **KINDS["placeholder.avi"])  # pyright: ignore[reportArgumentType]
+    with av.open(str(path)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 31
+
+
+def test_hidden_vp8_frames_are_not_counted(tmp_path: Path) -> None:
+    plain = write_video(tmp_path / "plain.webm", 20, codec="libvpx", options=FAST_VP9)
+    path = tmp_path / "hidden.webm"
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            content = bytearray(bytes(packet))
+            content[0] &= 0xEF if number == 7 else 0xFF  # show_frame off: RFC 6386, 9.1
+            copy = av.Packet(bytes(content))
+            copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+            copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+            target.mux(copy)
+    assert probe(path).num_frames == 19
+    assert read_numbers(read_frames(path, range(19)).frames) == [n for n in range(20) if n != 7]
+
+
+def test_variable_frame_rate_keeps_every_frame_and_its_time(tmp_path: Path) -> None:
+    times = [0, 10, 100, 130, 400, 1000, 1010, 2500]
+    path = write_video(tmp_path / "vfr.mp4", 8, times_ms=times, options=B_FRAMES)
+    clip = read_frames(path, range(8))
+    assert read_numbers(clip.frames) == list(range(8))
+    np.testing.assert_allclose(clip.times, np.array(times) / 1000, atol=1e-9)
+    assert probe(path).num_frames == 8
+
+
+def test_edit_list_hides_frames_from_count_and_clip(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "edit.mp4", 30, first_pts=-5, options={"bf": "0"})
+    info = probe(path)
+    assert (info.num_frames, info.duration) == (25, pytest.approx(1.0))
+    clip = read_frames(path, range(25))
+    assert read_numbers(clip.frames) == list(range(5, 30))
+    assert clip.times[0] == 0
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_rotated_files_come_out_upright(rotation: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "turned.mp4", 5, rotation=rotation, width=128, height=72)
+    info = probe(path)
+    assert (info.rotation, info.width, info.height) == (rotation, 128, 72)
+    clip = read_frames(path, range(5))
+    assert clip.frames.shape == (5, 3, 72, 128)
+    assert read_numbers(clip.frames) == [0, 1, 2, 3, 4]
+    small = read_frames(path, [4], short_side=36).frames
+    assert small.shape == (1, 3, 36, 64)
+    assert read_number(small[0]) == 4
+
+
+def test_mirrored_files_come_out_upright(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "mirrored.mp4", 5, mirrored=True)
+    assert read_numbers(read_frames(path, range(5)).frames) == [0, 1, 2, 3, 4]
+
+
+def test_short_side_only_shrinks_and_keeps_the_aspect(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "large.mp4", 3, width=322, height=180)
+    assert read_frames(path, [2], short_side=64).frames.shape == (1, 3, 64, 114)  # 322 * 64 / 180 = 114.5, to even
+    assert read_frames(path, [2], short_side=500).frames.shape == (1, 3, 180, 322)
+    assert read_numbers(read_frames(path, [2, 0], short_side=24).frames) == [2, 0]
+
+
+def test_scaling_down_averages_instead_of_picking_pixels(tmp_path: Path) -> None:
+    checker = np.indices((96, 96)).sum(axis=0) % 2 * 255
+    picture = np.repeat(checker.astype(np.uint8)[..., None], 3, axis=2)
+    path = write_video(tmp_path / "fine.avi", [picture], codec="ffv1", pix_fmt="bgr0")
+    exact = read_frames(path, [0]).frames[0]
+    np.testing.assert_array_equal(exact.permute(1, 2, 0).numpy(), picture)
+    small = read_frames(path, [0], short_side=24).frames.float()
+    assert small.min() > 110
+    assert small.max() < 145
+
+
+def test_colours_are_rgb_in_this_order(tmp_path: Path) -> None:
+    red = np.zeros((48, 64, 3), np.uint8)
+    red[..., 0] = 220
+    path = write_video(tmp_path / "red.mp4", [red] * 3)
+    means = read_frames(path, [1]).frames.float().mean(dim=(0, 2, 3))
+    np.testing.assert_allclose(means.numpy(), [220, 0, 0], atol=6)
+
+
+def test_size_that_changes_midway_is_brought_to_the_first_one(tmp_path: Path) -> None:
+    parts = io.BytesIO()
+    for width, height in ((64, 48), (128, 96)):
+        part = write_video(tmp_path / f"{width}.h264", 4, width=width, height=height)
+        parts.write(part.read_bytes())
+    path = tmp_path / "both.h264"
+    path.write_bytes(parts.getvalue())
+    assert probe(path).num_frames == 8
+    clip = read_frames(path, range(8))
+    assert clip.frames.shape == (8, 3, 48, 64)
+    assert read_numbers(clip.frames) == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_one_frame_sound_and_lying_header(tmp_path: Path) -> None:
+    info = probe(write_video(tmp_path / "one.mp4", 1, audio=True))
+    assert (info.num_frames, info.duration, info.has_audio, info.codec) == (1, pytest.approx(0.04), True, "h264")
+    assert not probe(write_video(tmp_path / "mute.mp4", 2)).has_audio
+    path = write_video(tmp_path / "liar.avi", 30, codec="mpeg4")
+    content = path.read_bytes()
+    start = content.index(b"strh") + 8 + 32  # dwLength of the AVI stream header: frames
+    assert int.from_bytes(content[start : start + 4], "little") == 30
+    path.write_bytes(content[:start] + (60).to_bytes(4, "little") + content[start + 4 :])
+    assert probe(path).num_frames == 30  # all bytes are there: the header is wrong, the file is not truncated
+
+
+def test_truncated_file_is_named_as_such(tmp_path: Path) -> None:
+    original = write_video(tmp_path / "whole.mp4", 200, container_options={"movflags": "faststart"})
+    with av.open(str(original)) as container:
+        ends = [(packet.pos or 0) + packet.size for packet in container.demux(video=0) if packet.size]
+    whole, path = original.read_bytes(), tmp_path / "cut.mp4"
+    path.write_bytes(whole[: ends[120] - 3])
+    with pytest.raises(VideoError, match="is truncated: its index lists 200 frames but only 120 can be read"):
+        probe(path)
+    assert read_numbers(read_frames(path, [0, 99]).frames) == [0, 99]
+    with pytest.raises(VideoError, match=r"only 1\d\d frames could be decoded, but frame 199"):
+        read_frames(path, [199])
+    path.write_bytes(whole[: ends[0] - 3])
+    with pytest.raises(VideoError, match="its index lists 200 frames but none can be read"):
+        probe(path)
+    path.write_bytes(whole[:-40])  # only the last picture suffers: usable, and counted right
+    count = probe(path).num_frames
+    assert 197 <= count < 200
+    assert read_numbers(read_frames(path, [count - 1]).frames) == [count - 1]
+
+
+def _silence(path: Path) -> None:
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16000))
+
+
+BROKEN = {
+    "missing.mp4": (lambda path: None, "there is no such file"),
+    "folder.mp4": (Path.mkdir, "is a folder, not a video file"),
+    "empty.mp4": (Path.touch, r"is empty \(0 bytes\)"),
+    "text.mp4": (lambda path: path.write_text("Zürich " * 100), "is not a video but a text file"),
+    "pointer.mp4": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:2a\nsize 3\n"),
+        "Git LFS pointer",
+    ),
+    "sound.mp4": (_silence, "holds no video, only audio"),
+    "noise.mp4": (
+        lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)),
+        "cannot be read as a video: damaged",
+    ),
+    "playlist.mp4": (lambda path: path.write_text("#EXTM3U\nhttp://localhost/a.ts\n"), "is not a video but a text"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_say_why(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make, sentence = BROKEN[name]
+    path = tmp_path / name
+    make(path)
+    for attempt in (lambda: probe(path), lambda: read_frames(path, [0])):
+        with pytest.raises(VideoError, match=sentence) as caught:
+            attempt()
+        assert caught.value.path == str(path)
+        assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason
+    assert capfd.readouterr().err == ""
+
+
+def test_damage_midway_spoils_only_what_lies_behind_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_video(tmp_path / "hit.mp4", 60, options={"g": "10", "bf": "0"})
+    with av.open(str(path)) as container:
+        hit = [packet for packet in container.demux(video=0) if packet.size][40]
+        position, size = hit.pos, hit.size
+    assert position is not None
+    content = bytearray(path.read_bytes())
+    content[position : position + size] = b"\xff" * size
+    path.write_bytes(content)
+    assert probe(path).num_frames == 60
+    assert read_numbers(read_frames(path, range(40)).frames) == list(range(40))
+    with pytest.raises(VideoError, match="only 40 frames could be decoded, but frame 59"):
+        read_frames(path, [59])
+    assert capfd.readouterr().err == ""
+
+
+def test_requests_that_make_no_sense(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 3)
+    for indices in ([], [0, -1]):
+        with pytest.raises(ValueError, match="at least one is needed and all must be 0 or more"):
+            read_frames(path, indices)
+    with pytest.raises(ValueError, match="short_side 0 given"):
+        read_frames(path, [0], short_side=0)
+
+
+def test_names_with_colons_dashes_and_percents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = write_video(tmp_path / "a.mp4", 3).read_bytes()
+    for name in ("http:clip.mp4", "-i.mp4", "100%d.mp4", "déjà vu.mp4"):
+        Path(name).write_bytes(content)
+        assert read_numbers(read_frames(name, [2]).frames) == [2]
+        assert probe(name).num_frames == 3
+
+
+def test_metadata_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        container.metadata["title"] = "TITLETITLE"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(paint(7), format="rgb24")))
+        container.mux(stream.encode(None))
+    path = tmp_path / "latin.avi"
+    path.write_bytes((tmp_path / "a.avi").read_bytes().replace(b"TITLETITLE", b"\xe9t\xe9\xff\xfe12345"))
+    assert probe(path).num_frames == 1
+    assert read_number(read_frames(path, [0]).frames[0]) == 7
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    good = write_video(tmp_path / "good.mp4", 5)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(good.read_bytes()[:600])
+    probe(good)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (Path.iterdir opens one itself)
+    for _ in range(50):
+        read_frames(good, [1])
+        for path, index in ((good, 99), (bad, 0)):
+            with pytest.raises(VideoError):
+                read_frames(path, [index])
+        with pytest.raises(VideoError):
+            probe(bad)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
