@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -34,7 +34,9 @@ from dualpath.video import shapes
 
 SIZE, PATCH = 128, 16
 SIDE = SIZE // PATCH
-ARCHITECTURE = dict(img_size=SIZE, patch_size=PATCH, embed_dim=192, depth=6, num_heads=3, pre_norm=True, num_classes=0)
+ARCHITECTURE = {
+    "img_size": SIZE, "patch_size": PATCH, "embed_dim": 192, "depth": 6, "num_heads": 3, "pre_norm": True, "num_classes": 0
+}  # fmt: skip
 MEAN = STD = 0.5
 KINDS = len(shapes.SHAPES)
 # Columns of a target row. Tokens and [CLS] share the layout of an object: what is not known is NaN.
@@ -64,7 +66,7 @@ def draw_scene(
         angle = float(rng.uniform(-math.pi, math.pi))
         box, coverage = shapes.draw(canvas, look, x=x, y=y, size=size, angle=angle)
         owner[box][coverage > 0.5] = len(objects)
-        objects.append(dict(look=look, x=x, y=y, size=size, angle=angle))
+        objects.append({"look": look, "x": x, "y": y, "size": size, "angle": angle})
 
 
 def render_still(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,8 +88,7 @@ def render_still(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.n
             canvas[window] = shapes.background(rng, step, step) if wallpaper is None else wallpaper
             draw_scene(rng, canvas[window], scene, local, looks=looks)
             owner[window] = np.where(scene >= 0, scene + first, -1)
-            for item in local:
-                objects.append(item | {"x": item["x"] + left, "y": item["y"] + top})
+            objects += [item | {"x": item["x"] + left, "y": item["y"] + top} for item in local]
     contrast, light = rng.uniform(0.7, 1.15), rng.uniform(-0.12, 0.12)
     picture = shapes.to_uint8((canvas - 0.5) * contrast + 0.5 + light, rng, grain=float(rng.uniform(0, 0.05)))
     return picture, _token_targets(owner, objects, canvas), _cls_targets(owner, objects, single=cells == 1)
@@ -176,21 +177,33 @@ class StillsModel(nn.Module):
         self.token_head = nn.Linear(width, 16 + KINDS + 3 + 1 + 2 + 2 + 2 + 3)
         self.cls_head = nn.Linear(width, 5 + KINDS + 3 + 1 + 2 + 2)
 
-    def forward(self, pictures: Tensor, keep_position: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, H, W, 3) and (B,) 0 or 1: whether the picture's tokens are told their positions."""
+    def forward(self, pictures: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 pictures (B, H, W, 3) and (B, 65, 192): the codes of the tokens' positions, see `position_codes`."""
         x = (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
         x = self.vit.patch_embed(x)
         x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
-        x = x + self.vit.pos_embed * keep_position[:, None, None]
+        x = x + positions
         x = self.vit.norm(self.vit.blocks(self.vit.norm_pre(x)))
         return self.token_head(x[:, 1:]).float(), self.cls_head(x[:, 0]).float()
+
+
+def position_codes(table: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Codes for `count` pictures, and whether they are true: a third of the pictures gets them in a random order.
+
+    They also vary in strength, from none to one and a half times the table's. So the network learns to say what it
+    sees whatever it is told about where a token is: the temporal path will tell it other things.
+    """
+    true = torch.rand(count) > 0.33
+    order = torch.stack([torch.arange(SIDE**2) if t else torch.randperm(SIDE**2) for t in true])
+    patches = table[0, 1:][order] * (1.5 * torch.rand(count, 1, 1)).clamp(max=1.25)
+    return torch.cat([table[:, :1].expand(count, -1, -1), patches], dim=1), true
 
 
 def _sine_table(side: int, width: int) -> Tensor:
     frequency = 100.0 ** (-torch.arange(width // 4) / (width // 4))
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     waves = [f(axis.reshape(-1, 1) * frequency) for axis in (rows, columns) for f in (torch.sin, torch.cos)]
-    return 0.5 * torch.cat([torch.zeros(1, width), torch.cat(waves, dim=1)])[None]
+    return torch.cat([torch.zeros(1, width), torch.cat(waves, dim=1)])[None]
 
 
 def _known(predicted: Tensor, target: Tensor) -> Tensor:
@@ -238,11 +251,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="go on from these weights (a model.safetensors of an earlier run)")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
     model = StillsModel()
+    if options.init:
+        model.vit.load_state_dict({name: value.float() for name, value in load_file(options.init).items()})
     average = {name: value.clone() for name, value in model.vit.state_dict().items()}
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
@@ -262,7 +278,9 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = lr
         with torch.autocast("cpu", torch.bfloat16):
-            tokens, cls = model(pictures, (torch.rand(len(pictures)) > 0.25).float())
+            codes, true = position_codes(model.vit.pos_embed, len(pictures))
+            tokens, cls = model(pictures, codes)
+        want_cls[~true, -2:] = math.nan  # nobody can tell places who was lied to about them
         loss, figures = losses(tokens, cls, want_tokens, want_cls)
         optimizer.zero_grad()
         loss.backward()

@@ -85,9 +85,7 @@ def write_video(
             (needs the option flags=+bitexact, without FFmpeg's own mark in the stream).
     """
     count = frames if isinstance(frames, int) else len(frames)
-    pictures = (
-        [paint(number, width=width, height=height) for number in range(frames)] if isinstance(frames, int) else frames
-    )
+    pictures = [paint(number, width=width, height=height) for number in range(frames)] if isinstance(frames, int) else frames
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
         assert isinstance(stream, VideoStream)

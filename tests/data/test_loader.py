@@ -165,9 +165,7 @@ def test_a_broken_file_in_training_is_named(grey, tmp_path, workers):
 
 
 def views(videos: list[Video], **options) -> TestClips:
-    return TestClips(
-        videos, sampling=SamplingConfig(num_frames=4, sampling="dense", sampling_rate=2), size=48, **options
-    )
+    return TestClips(videos, sampling=SamplingConfig(num_frames=4, sampling="dense", sampling_rate=2), size=48, **options)
 
 
 def test_views_are_clips_by_crops(tmp_path):

@@ -70,7 +70,9 @@ class Found:
 
 
 def read_layout(data: Path) -> Found:
-    """Decides on the layout. Class folders go before a CSV beside them; a lone folder of videos is not a class."""
+    """Decides on the layout: a labels.csv is meant to be read; else class folders go before any CSV beside them."""
+    if (data / "labels.csv").is_file():
+        return _read_csv(data / "labels.csv")
     if data.is_file():
         if data.suffix.lower() not in (".csv", ".tsv", ".txt"):
             return Found(data.parent, "csv", problems=[f"is neither a folder nor a CSV file; {HOW_TO_LAY_OUT}"])
@@ -81,9 +83,7 @@ def read_layout(data: Path) -> Found:
         return folders
     if len(tables) > 1 and not folders.rows:
         names = ", ".join(table.name for table in tables)
-        return Found(
-            data, "csv", problems=[f"holds no class folders but several CSV files ({names}); give one of them"]
-        )
+        return Found(data, "csv", problems=[f"holds no class folders but several CSV files ({names}); give one of them"])
     listed = _read_csv(tables[0])
     return folders if folders.rows and (len(tables) > 1 or not listed.rows) else listed
 

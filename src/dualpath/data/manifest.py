@@ -92,14 +92,10 @@ class Manifest:
     def counts(self) -> dict[Split, dict[str, int]]:
         """Counts the videos of each class in each split, zeros included."""
         found = Counter((video.split, video.label) for video in self.videos)
-        return {
-            split: {name: found[split, label] for label, name in enumerate(self.classes)} for split in get_args(Split)
-        }
+        return {split: {name: found[split, label] for label, name in enumerate(self.classes)} for split in get_args(Split)}
 
 
-def read_manifest(
-    data: Path, *, val_fraction: float = 0.2, seed: int = 0, classes: Sequence[str] | None = None
-) -> Manifest:
+def read_manifest(data: Path, *, val_fraction: float = 0.2, seed: int = 0, classes: Sequence[str] | None = None) -> Manifest:
     """Reads and checks a data set. Opens no video: `dualpath.data.scan` does.
 
     Args:
@@ -195,9 +191,7 @@ def _without_twins(found: Found) -> list[Row]:
                 f"the same video is in two splits: {other.where} in {other.split}, {row.where} in {row.split}"
             )
         if other.label != row.label:
-            found.problems.append(
-                f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'"
-            )
+            found.problems.append(f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'")
         found.skipped.append(f"{row.where}, the same as {other.where}")
     return list(first.values())
 

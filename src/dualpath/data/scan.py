@@ -56,6 +56,19 @@ def count_frames(path: Path) -> int:
     return probe(path).num_frames
 
 
+def decode_all(path: Path) -> int:
+    """The same, but decodes the file to its end: finds damage in its middle, at the price of reading it whole.
+
+    Raises:
+        VideoError: the file cannot be read as a video, or not up to its last frame.
+    """
+    from dualpath.video.decode import read_frames
+
+    count = count_frames(path)
+    read_frames(path, [count - 1], short_side=16)
+    return count
+
+
 def too_short(videos: Sequence[Video], num_frames: int) -> tuple[Video, ...]:
     """Gives the scanned videos with fewer than `num_frames` frames: their last frame will be repeated."""
     return tuple(video for video in videos if video.num_frames is not None and video.num_frames < num_frames)
@@ -78,7 +91,7 @@ def scan(
         workers: how many children; fewer than 8 videos take one.
         progress: called with (done, total) after each video.
         seconds: time limit for one file.
-        count: what to run on each file, a function that a child can import.
+        count: what to run on each file, a function that a child can import: `count_frames` or `decode_all`.
 
     Raises:
         RuntimeError: the children do not start, whatever the file.

@@ -265,9 +265,7 @@ def _count(path: str | Path, packets: list[_Seen], *, codec: str, first: VideoFr
     return len(packets)
 
 
-def _decoded(
-    path: str | Path, container: InputContainer, stream: VideoStream, *, needed: int | None
-) -> Iterator[VideoFrame]:
+def _decoded(path: str | Path, container: InputContainer, stream: VideoStream, *, needed: int | None) -> Iterator[VideoFrame]:
     """The first `needed` pictures in order of presentation, or all of them; VideoError if there are fewer."""
     count, why = 0, ""
     try:

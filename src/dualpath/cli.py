@@ -1,0 +1,230 @@
+"""The command line: verbs to functions, flags from the dataclasses that they fill in. No logic of its own.
+
+Nothing heavy is imported before a verb is chosen, so `dualpath --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from dualpath.errors import DualPathError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+T = TypeVar("T")
+
+HELP = """usage: dualpath VERB ...
+
+Turn any frozen image transformer into a video model by training a few per cent of its size.
+
+  train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file
+  evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
+  predict CHECKPOINT VIDEO ...    what a video shows
+  demo                            the whole story on clips that it draws itself, in a few minutes
+  doctor                          what is installed, which devices and decoders work, what is missing
+
+dualpath VERB --help lists the options of a verb; dualpath --version prints the version.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Returns:
+        Exit code: 0 done, 2 something given cannot be used (one sentence on stderr), 128 + n stopped by signal n.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        from dualpath import __version__
+
+        print(__version__)
+        return 0
+    try:
+        if words[0] not in VERBS:
+            raise DualPathError(f"unknown verb {words[0]!r}; there are {', '.join(VERBS)}")
+        return VERBS[words[0]](words[1:])
+    except DualPathError as problem:
+        print(f"dualpath: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dualpath: stopped", file=sys.stderr)
+        return 130
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        print(f"dualpath: {problem.filename or 'a file'} could not be written ({problem.strerror})", file=sys.stderr)
+        return 2
+
+
+def _parser(verb: str, description: str) -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            del ex
+            lines = [line.strip(" -") for line in str(message).splitlines() if line.strip()]
+            raise DualPathError(f"{' '.join(lines)[:400]}; see dualpath {verb} --help")
+
+    return Parser(prog=f"dualpath {verb}", description=description)
+
+
+def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    # --batch-size and --batch_size are the same flag.
+    plain = [_underscored(word) if word.startswith("--") else word for word in words]
+    return parser.parse_args(plain)
+
+
+def _underscored(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return "--" + flag[2:].replace("-", "_") + equals + value
+
+
+def _fill(config: type[T], options: Namespace) -> T:
+    """The dataclass from the flags that carry its fields' names."""
+    return config(**{f.name: getattr(options, f.name) for f in fields(config)})  # pyright: ignore[reportArgumentType]
+
+
+def _train(words: Sequence[str]) -> int:
+    from dualpath.engine.predict import ViewsConfig
+    from dualpath.engine.train import Interrupted, RunConfig, TrainConfig, train
+    from dualpath.methods import METHODS, find_method
+    from dualpath.nn.backbone import BackboneConfig
+    from dualpath.video.sampling import SamplingConfig
+    from dualpath.video.transforms import TransformConfig
+
+    parser = _parser("train", "Train a video model on labelled videos; interrupt it as you like, --resume continues.")
+    parser.add_argument("data", type=str, help="folder (<class>/* or train/<class>/*) or CSV (path,label[,split][,group])")
+    parser.add_argument("--output", type=str, required=True, help="new folder for the run and its checkpoints")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output")
+    parser.add_argument("--config", action="config", help="YAML file with any of these flags")
+    parser.add_argument("--method", type=str, default="dualpath", help=f"one of {', '.join(METHODS)}")
+    parts = (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig)
+    for part in (*parts, *(method.config for method in METHODS.values())):
+        parser.add_class_arguments(part)
+    options = _parse(parser, words)
+    config = RunConfig(
+        options.method,
+        _fill(find_method(options.method).config, options),
+        *(_fill(part, options) for part in parts),
+    )
+    output = Path(options.output)
+    try:
+        results = train(Path(options.data), output, config, resume=options.resume)
+    except Interrupted as stop:
+        print(f"dualpath: {stop}", file=sys.stderr)
+        return 128 + stop.signum
+    best = f", validation top-1 {100 * results['val_top1']:.1f} % ({results['val_protocol']})" if "val_top1" in results else ""
+    print(f"trained {results['epoch']} epochs{best}; checkpoints in {output}")
+    return 0
+
+
+def _evaluate(words: Sequence[str]) -> int:
+    from dualpath.engine.predict import ViewsConfig
+    from dualpath.engine.verbs import evaluate_data
+    from dualpath.report.tables import accuracy_table
+
+    parser = _parser("evaluate", "Accuracy of a checkpoint on labelled videos; undecodable ones count as wrong.")
+    parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
+    parser.add_argument("data", type=str, help="folder or CSV file, as for train")
+    parser.add_argument("--split", type=str, default="auto", help="train, val, test or all; auto: test, else val, else all")
+    parser.add_argument("--output", type=str, default=None, help="folder for predictions.csv and evaluation.json")
+    parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
+    parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
+    parser.add_argument("--workers", type=int, default=-1, help="decoding processes; -1 chooses")
+    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
+    parser.add_argument("--shuffle_frames", action="store_true", help="shuffle each clip's frames: what is time worth?")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_class_arguments(ViewsConfig)
+    options = _parse(parser, words)
+    evaluation, folder = evaluate_data(
+        options.checkpoint,
+        Path(options.data),
+        split=options.split,
+        output=Path(options.output) if options.output else None,
+        weights=options.weights,
+        precision=options.precision,
+        views=_fill(ViewsConfig, options),
+        batch_size=options.batch_size,
+        workers=options.workers,
+        shuffle_frames=options.shuffle_frames,
+    )
+    print(json.dumps(evaluation.summary(), indent=2) if options.json else accuracy_table(evaluation))
+    print(f"predictions.csv and evaluation.json are in {folder}", file=sys.stderr)
+    return 0
+
+
+def _predict(words: Sequence[str]) -> int:
+    from dualpath.engine.verbs import predict_files
+    from dualpath.report.tables import prediction_table
+
+    parser = _parser("predict", "The most likely classes of video files.")
+    parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
+    parser.add_argument("videos", type=str, nargs="+", help="video files")
+    parser.add_argument("--top_k", type=int, default=5, help="classes to print")
+    parser.add_argument("--num_clips", type=int, default=1, help="temporal views")
+    parser.add_argument("--num_crops", type=int, default=1, help="spatial views")
+    parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
+    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = _parse(parser, words)
+    answers = predict_files(
+        options.checkpoint,
+        options.videos,
+        top_k=options.top_k,
+        num_clips=options.num_clips,
+        num_crops=options.num_crops,
+        weights=options.weights,
+        precision=options.precision,
+    )
+    if options.json:
+        print(json.dumps([answer.as_json() for answer in answers], indent=2))
+    else:
+        print(prediction_table(answers))
+    bad = [answer for answer in answers if answer.problem]
+    for answer in bad:
+        print(f"dualpath: {answer.problem}", file=sys.stderr)
+    return 2 if bad else 0
+
+
+def _demo(words: Sequence[str]) -> int:
+    from dualpath.demo import DemoConfig, run_demo
+
+    parser = _parser("demo", "Draw clips, train DualPath and a linear probe on them, evaluate both, write a report.")
+    parser.add_argument("--output", type=str, default="demo-output", help="new folder for everything it makes")
+    parser.add_class_arguments(DemoConfig)
+    options = _parse(parser, words)
+    run_demo(Path(options.output), _fill(DemoConfig, options))
+    return 0
+
+
+def _doctor(words: Sequence[str]) -> int:
+    from dualpath.doctor import examine, render
+
+    parser = _parser("doctor", "What is installed, which devices and decoders work, what is missing.")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = _parse(parser, words)
+    findings = examine()
+    print(json.dumps(findings, indent=2) if options.json else render(findings))
+    return 0
+
+
+VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "demo": _demo,
+    "doctor": _doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

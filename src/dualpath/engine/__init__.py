@@ -1,0 +1,1 @@
+"""Training, evaluation, prediction and checkpoints: one loop for all methods."""

@@ -1,0 +1,239 @@
+"""A trained model as a folder: adapter_model.safetensors, adapter_config.json and a model card. Never pickle.
+
+Only trained tensors are kept; the backbone is named, with the hash of its weights, and a different one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import nn
+
+from dualpath.errors import DualPathError
+from dualpath.files import write_whole
+from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
+from dualpath.nn.backbone import Backbone, BackboneConfig, load_backbone
+from dualpath.video.sampling import SamplingConfig
+
+WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that is needed to build a trained model again, except its tensors; adapter_config.json holds it.
+
+    Attributes:
+        method: name in METHODS, and `options` its config.
+        backbone: name and, for local weights, the file they came from.
+        classes: class names; the index is the label.
+        sampling: how a clip's frames are chosen from a video.
+        split_seed, val_fraction: how a class folder without given splits was divided.
+        training: settings and results of the run, for the card; nothing is built from it.
+    """
+
+    method: str
+    options: MethodConfig
+    backbone: BackboneConfig
+    classes: tuple[str, ...]
+    sampling: SamplingConfig
+    split_seed: int
+    val_fraction: float
+    training: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    import av
+    import timm
+
+    from dualpath import __version__
+
+    return {
+        "dualpath": __version__,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "av": av.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def save_checkpoint(folder: Path, model: nn.Module, spec: ModelSpec) -> None:
+    """Writes the checkpoint folder; an older one of this name is replaced only when the new one is complete."""
+    backbone = _backbone_of(model)
+    weights = tensors_to_bytes({name: value.cpu().contiguous() for name, value in trained_state(model).items()})
+    config = {
+        "format": FORMAT,
+        "method": spec.method,
+        "method_config": asdict(spec.options),
+        "backbone": asdict(spec.backbone) | {"sha256": backbone.hash},
+        "id2label": {str(label): name for label, name in enumerate(spec.classes)},
+        "preprocessing": {"size": backbone.size, "mean": backbone.mean, "std": backbone.std},
+        "sampling": asdict(spec.sampling),
+        "data_split": {"seed": spec.split_seed, "val_fraction": spec.val_fraction},
+        "training": spec.training,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "versions": versions(),
+    }
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    write_whole(fresh / WEIGHTS, weights)
+    write_whole(fresh / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_whole(fresh / CARD, _card(model, spec, backbone))
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint folder meant by `path`: itself, or `best` or `last` in a run's folder."""
+    path = Path(path)
+    for folder in (path, path / "best", path / "last"):
+        if (folder / CONFIG).is_file():
+            return folder
+    if not path.exists():
+        raise DualPathError(f"no checkpoint {path}: there is no such folder; give the folder that `dualpath train` wrote")
+    raise DualPathError(
+        f"{path} holds no checkpoint: {CONFIG} is missing there and in its folders best and last; "
+        "give the folder that `dualpath train` wrote"
+    )
+
+
+def load_checkpoint(
+    path: str | Path, *, weights: str | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[nn.Module, ModelSpec]:
+    """Builds the model of a checkpoint, backbone included.
+
+    Args:
+        path: the checkpoint's or the run's folder.
+        weights: local file with the backbone's weights, if they have moved since the training.
+        dtype: what the frozen weights are stored in.
+
+    Raises:
+        DualPathError: a file is missing or damaged, or the backbone is another one than in training.
+    """
+    folder = find_checkpoint(path)
+    config = _read_config(folder)
+    spec = _spec(folder, config, weights)
+    tensors = _read_tensors(folder, config["sha256"])
+    backbone = load_backbone(spec.backbone, dtype=dtype)
+    if backbone.hash != config["backbone"]["sha256"]:
+        raise DualPathError(
+            f"{folder} was trained on another backbone: {spec.backbone.backbone} here has weights "
+            f"{backbone.hash[:12]}, the checkpoint wants {config['backbone']['sha256'][:12]}; "
+            "give the original weight file with --weights FILE"
+        )
+    backbone.normalise_with(tuple(config["preprocessing"]["mean"]), tuple(config["preprocessing"]["std"]))
+    model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
+    load_trained(model, tensors, source=str(folder / WEIGHTS))
+    return model.eval(), spec
+
+
+def load_trained(model: nn.Module, tensors: dict[str, torch.Tensor], *, source: str) -> None:
+    """Copies trained tensors into the model; every one must be there, and no other."""
+    wanted = trained_state(model)
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    wrong = sorted(k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape)
+    if missing or extra or wrong:
+        raise DualPathError(
+            f"{source} does not fit the model: {len(missing)} tensors missing, {len(extra)} left over, {len(wrong)} of "
+            f"another shape (first: {(missing + extra + wrong)[0]}); it was written by another version or method"
+        )
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(tensors[name])
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise DualPathError(
+                f"{folder / CONFIG} has format {config['format']}, this version of dualpath reads {FORMAT}; "
+                "use the version that wrote it"
+            )
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError) as problem:
+        raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
+    return config
+
+
+def _spec(folder: Path, config: dict[str, Any], weights: str | None) -> ModelSpec:
+    try:
+        options = {key: tuple(v) if isinstance(v, list) else v for key, v in config["method_config"].items()}
+        backbone = config["backbone"]
+        return ModelSpec(
+            method=config["method"],
+            options=find_method(config["method"]).config(**options),
+            backbone=BackboneConfig(backbone["backbone"], weights or backbone["weights"]),
+            classes=tuple(config["id2label"][str(i)] for i in range(len(config["id2label"]))),
+            sampling=SamplingConfig(**{f.name: config["sampling"][f.name] for f in fields(SamplingConfig)}),
+            split_seed=config["data_split"]["seed"],
+            val_fraction=config["data_split"]["val_fraction"],
+            training=config["training"],
+        )
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
+
+
+def _read_tensors(folder: Path, digest: str) -> dict[str, torch.Tensor]:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise DualPathError(f"{path} is missing; restore it or train again")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DualPathError(
+            f"{path} is damaged: its {len(data):,} bytes are not those that were written; restore it or train again"
+        )
+    try:
+        return tensors_from_bytes(data)
+    except SafetensorError as problem:
+        raise DualPathError(f"{path} is no safetensors file ({problem}); restore it or train again") from problem
+
+
+def _backbone_of(model: nn.Module) -> Backbone:
+    backbone = model.backbone
+    assert isinstance(backbone, Backbone)
+    return backbone
+
+
+def _card(model: nn.Module, spec: ModelSpec, backbone: Backbone) -> str:
+    trained, total = count_parameters(model)
+    rows = "\n".join(f"| {key} | {value} |" for key, value in spec.training.items())
+    labels = ", ".join(spec.classes[:20]) + (f" and {len(spec.classes) - 20} more" if len(spec.classes) > 20 else "")
+    return f"""---
+library_name: dualpath
+base_model: {spec.backbone.backbone}
+pipeline_tag: video-classification
+---
+# {spec.method} on {spec.backbone.backbone}
+
+A video classifier for {len(spec.classes)} classes: {labels}.
+
+Trained parts only: {trained:,} parameters ({100 * trained / total:.2f} % of {total:,}). The backbone is frozen; its
+weights have sha256 {backbone.hash}.
+
+```python
+import dualpath
+
+model = dualpath.load("this folder")
+model.predict("clip.mp4", top_k=5)
+```
+
+Clips: {spec.sampling.num_frames} frames ({spec.sampling.sampling}), {backbone.size}x{backbone.size} pixels.
+
+| training | |
+|---|---|
+{rows}
+"""

@@ -1,0 +1,151 @@
+"""Accuracy over a data set: every video counts, one that cannot be decoded counts as wrong and is listed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dualpath.data.loader import TestClips, test_loader
+from dualpath.data.manifest import Video
+from dualpath.engine.predict import VideoClassifier, ViewsConfig
+from dualpath.files import write_whole
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of every video, and what follows from them.
+
+    Attributes:
+        classes: class names; the index is the label.
+        videos: the videos, in order.
+        scores: float32 (videos, classes); a row of NaN for a video that could not be decoded.
+        failures: reason by index of video, for those that could not be decoded.
+        protocol: frames x clips x crops, as text: "16 frames x 1 clip x 1 crop".
+    """
+
+    classes: tuple[str, ...]
+    videos: tuple[Video, ...]
+    scores: np.ndarray
+    failures: dict[int, str]
+    protocol: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """True label of each video, int64."""
+        return np.array([video.label for video in self.videos], dtype=np.int64)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """Most likely label of each video, -1 where it could not be decoded."""
+        decoded = ~np.isnan(self.scores[:, 0])
+        return np.where(decoded, np.nan_to_num(self.scores).argmax(axis=1), -1)
+
+    def top(self, k: int) -> float:
+        """Share of the videos whose true label is among the k best scores; undecodable ones are wrong."""
+        best = np.argsort(-np.nan_to_num(self.scores), axis=1, kind="stable")[:, :k]
+        hit = (best == self.labels[:, None]).any(axis=1) & (self.predictions >= 0)
+        return float(hit.mean())
+
+    def confusion(self) -> np.ndarray:
+        """int64 (classes, classes + 1): row true, column predicted; the last column counts undecodable videos."""
+        matrix = np.zeros((len(self.classes), len(self.classes) + 1), dtype=np.int64)
+        np.add.at(matrix, (self.labels, self.predictions), 1)  # -1 is the last column
+        return matrix
+
+    def per_class(self) -> dict[str, float | None]:
+        """Accuracy of each class; None where the data holds no video of it."""
+        matrix = self.confusion()
+        return {name: float(matrix[i, i] / matrix[i].sum()) if matrix[i].sum() else None for i, name in enumerate(self.classes)}
+
+    def summary(self) -> dict[str, Any]:
+        """All figures as plain values for JSON."""
+        per_class = self.per_class()
+        present = [value for value in per_class.values() if value is not None]
+        return {
+            "videos": len(self.videos),
+            "protocol": self.protocol,
+            "top1": self.top(1),
+            "top5": self.top(5),
+            "mean_class_accuracy": float(np.mean(present)),
+            "per_class": per_class,
+            "classes": list(self.classes),
+            "confusion": self.confusion().tolist(),
+            "undecodable": {self.videos[i].name: reason for i, reason in self.failures.items()},
+        }
+
+    def predictions_csv(self) -> str:
+        """video,label,prediction and one score a class; an undecodable video has empty cells."""
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow(["video", "label", "prediction", *self.classes])
+        for video, guess, row in zip(self.videos, self.predictions, self.scores, strict=True):
+            scores = ["" if np.isnan(value) else f"{value:.6f}" for value in row]
+            name = "" if guess < 0 else self.classes[guess]
+            writer.writerow([video.name, self.classes[video.label], name, *scores])
+        return out.getvalue()
+
+    def write(self, folder: Path) -> None:
+        """predictions.csv and evaluation.json, each whole or not at all."""
+        write_whole(folder / "predictions.csv", self.predictions_csv())
+        write_whole(folder / "evaluation.json", json.dumps(self.summary(), indent=2) + "\n")
+
+
+def describe_views(num_frames: int, views: ViewsConfig) -> str:
+    """Frames x clips x crops in words, as it stands beside every accuracy."""
+
+    def count(n: int, what: str) -> str:
+        return f"{n} {what}{'' if n == 1 else 's'}"
+
+    return f"{count(num_frames, 'frame')} x {count(views.num_clips, 'clip')} x {count(views.num_crops, 'crop')}"
+
+
+def evaluate(
+    classifier: VideoClassifier,
+    videos: Sequence[Video],
+    *,
+    views: ViewsConfig | None = None,
+    batch_size: int = 8,
+    workers: int = 1,
+    shuffle_frames: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Scores every video once.
+
+    Args:
+        classifier: model with its classes and sampling.
+        videos: what to score, labelled with the classifier's labels.
+        views: clips x crops a video; one of each by default.
+        batch_size: videos a forward pass.
+        workers: decoding processes.
+        shuffle_frames: puts each clip's frames into a random order that depends on the video's place alone: what
+            a model loses by it is what it knows of time.
+        progress: is told (videos done, videos in all).
+    """
+    views = views or ViewsConfig()
+    dataset = TestClips(
+        videos,
+        sampling=classifier.spec.sampling,
+        size=classifier.size,
+        num_clips=views.num_clips,
+        num_crops=views.num_crops,
+        shuffle_frames=shuffle_frames,
+    )
+    scores = np.full((len(videos), len(classifier.classes)), np.nan, dtype=np.float32)
+    failures: dict[int, str] = {}
+    done = 0
+    for batch in test_loader(dataset, batch_size=batch_size, workers=workers):
+        if len(batch.indices):
+            scores[batch.indices.numpy()] = classifier.score_views(batch.frames).numpy()
+        failures.update({item.index: str(item.reason) for item in batch.unreadable})
+        done += len(batch.indices) + len(batch.unreadable)
+        if progress is not None:
+            progress(done, len(videos))
+    protocol = describe_views(classifier.spec.sampling.num_frames, views)
+    return Evaluation(classifier.classes, tuple(videos), scores, failures, protocol)

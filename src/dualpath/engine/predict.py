@@ -1,0 +1,121 @@
+"""A trained model as a classifier of video files.
+
+file --decode--> frames --sample--> views --model--> logits --softmax, mean over views--> one score a class
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
+from dualpath.engine.device import Precision, frozen_dtype, pick_device
+from dualpath.errors import DualPathError
+from dualpath.methods import VideoModel
+from dualpath.video.decode import probe, read_frames
+from dualpath.video.sampling import test_indices
+from dualpath.video.transforms import test_transform
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """The views of a video whose scores are averaged.
+
+    Attributes:
+        num_clips: temporal views, spread from the first frame to the last.
+        num_crops: spatial views, spread from edge to edge along the longer side.
+    """
+
+    num_clips: int = 1
+    num_crops: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_clips < 1 or self.num_crops < 1:
+            raise DualPathError(f"num_clips {self.num_clips} and num_crops {self.num_crops} must be at least 1")
+
+
+class VideoClassifier:
+    """What `dualpath.load` returns.
+
+    Attributes:
+        model: the video model, in evaluation mode, on its device.
+        classes: class names; the index is the label.
+        spec: how the model was built and trained.
+    """
+
+    def __init__(self, model: nn.Module, spec: ModelSpec, *, device: torch.device) -> None:
+        self.model = model.to(device).eval()
+        self.spec = spec
+        self.device = device
+        self.classes = spec.classes
+        self._told_short = False
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures the model takes, in pixels."""
+        return self._video_model.backbone.size
+
+    @property
+    def _video_model(self) -> VideoModel:
+        return self.model  # pyright: ignore[reportReturnType]
+
+    def predict(
+        self, path: str | Path, *, top_k: int = 5, num_clips: int = 1, num_crops: int = 1
+    ) -> list[dict[str, str | float]]:
+        """The most likely classes of one video file, best first.
+
+        Returns:
+            At most `top_k` entries {"label": class name, "score": probability}; all classes' scores sum to 1.
+
+        Raises:
+            VideoError: the file cannot be read.
+            DualPathError: top_k or the views are not positive.
+        """
+        if top_k < 1:
+            raise DualPathError(f"top_k {top_k} must be at least 1")
+        scores = self.score_file(path, ViewsConfig(num_clips, num_crops))
+        best = scores.topk(min(top_k, len(self.classes)))
+        return [
+            {"label": self.classes[label], "score": score}
+            for score, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    def score_file(self, path: str | Path, views: ViewsConfig) -> Float[Tensor, " k"]:
+        """Each class's score for one video file."""
+        info = probe(path)
+        wanted = self.spec.sampling.num_frames
+        if info.num_frames < wanted and not self._told_short:
+            self._told_short = True
+            print(f"{path} has {info.num_frames} frames, fewer than {wanted}: its last one is repeated", file=sys.stderr)
+        clips = []
+        for indices in test_indices(info.num_frames, self.spec.sampling, num_clips=views.num_clips):
+            frames = read_frames(path, indices.tolist(), short_side=self.size).frames
+            clips.append(test_transform(frames, size=self.size, num_crops=views.num_crops))
+        return self.score_views(torch.cat(clips)[None])[0]
+
+    @torch.inference_mode()
+    def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:
+        """Views of videos to scores: softmax of each view, mean over a video's views, on the CPU."""
+        logits = self._video_model(views.flatten(0, 1).to(self.device))
+        return logits.float().softmax(dim=-1).unflatten(0, views.shape[:2]).mean(dim=1).cpu()
+
+
+def load(path: str | Path, *, weights: str | None = None, precision: Precision = "auto") -> VideoClassifier:
+    """Loads a checkpoint (or the best one of a run's folder) for use, onto the best device at hand.
+
+    Args:
+        path: folder that `dualpath train` wrote.
+        weights: local file with the backbone's weights, if it has moved since the training.
+        precision: "auto" keeps the frozen weights in bf16 where the chip has it, else in fp32.
+
+    Raises:
+        DualPathError: missing or damaged checkpoint, another backbone.
+    """
+    device = pick_device()
+    model, spec = load_checkpoint(path, weights=weights, dtype=frozen_dtype(precision, device))
+    return VideoClassifier(model, spec, device=device)

@@ -1,0 +1,69 @@
+"""Progress on the terminal: a live bar for people, a line now and then for logs. Nothing else prints while one runs."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 20.0
+
+
+class Bar:
+    """A progress bar with a free text beside it.
+
+        with Bar("training", total=1200) as bar:
+            bar.update(1, "loss 2.31")
+
+    Written to stderr: stdout belongs to results.
+    """
+
+    def __init__(self, what: str, *, total: int, done: int = 0) -> None:
+        self.what, self.total, self.done, self.text = what, total, done, ""
+        self._console = Console(stderr=True)
+        self._began, self._began_at, self._spoke = time.monotonic(), done, time.monotonic()
+        self._live: Progress | None = None
+        if self._console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("{task.fields[text]}"),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=False),
+                console=self._console,
+            )
+            self._task = self._live.add_task(what, total=total, completed=done, text="")
+
+    def __enter__(self) -> Bar:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+        elif kind is None:
+            self._speak()
+
+    def update(self, done: int, text: str = "") -> None:
+        """Sets how many are done, and the text beside the bar."""
+        self.done, self.text = done, text
+        if self._live:
+            self._live.update(self._task, completed=done, text=text)
+        elif time.monotonic() - self._spoke >= LINE_SECONDS:
+            self._speak()
+
+    def tell(self, done: int, total: int) -> None:
+        """The same as a callback that is told (done, total)."""
+        self.total = total
+        self.update(done)
+
+    def _speak(self) -> None:
+        self._spoke = time.monotonic()
+        gone, made = self._spoke - self._began, self.done - self._began_at
+        left = f", {gone / made * (self.total - self.done):.0f} s left" if made and self.done < self.total else ""
+        text = f" {self.text}" if self.text else ""
+        self._console.print(f"{self.what} {self.done}/{self.total}{text}, {gone:.0f} s{left}", highlight=False)

@@ -1,0 +1,106 @@
+"""What the verbs evaluate and predict do with paths: find, check, run, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dualpath.data.manifest import Manifest, Video, read_manifest
+from dualpath.engine.checkpoint import find_checkpoint
+from dualpath.engine.device import Precision
+from dualpath.engine.evaluate import Evaluation, evaluate
+from dualpath.engine.predict import ViewsConfig, load
+from dualpath.engine.progress import Bar
+from dualpath.engine.train import default_workers
+from dualpath.errors import DualPathError, VideoError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The prediction for one file, or the problem with it."""
+
+    video: str
+    classes: tuple[dict[str, str | float], ...]
+    problem: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; the key "error" is there only where the file could not be read."""
+        told: dict[str, Any] = {"video": self.video, "predictions": list(self.classes)}
+        return told | ({"error": self.problem} if self.problem else {})
+
+
+def predict_files(
+    checkpoint: str,
+    videos: Sequence[str],
+    *,
+    top_k: int,
+    num_clips: int,
+    num_crops: int,
+    weights: str | None,
+    precision: Precision,
+) -> list[Answer]:
+    """Predicts every file; one that cannot be read is told and does not stop the others."""
+    classifier = load(checkpoint, weights=weights, precision=precision)
+    answers = []
+    for video in videos:
+        try:
+            found = classifier.predict(video, top_k=top_k, num_clips=num_clips, num_crops=num_crops)
+            answers.append(Answer(video, tuple(found)))
+        except VideoError as problem:
+            answers.append(Answer(video, (), str(problem)))
+    return answers
+
+
+def evaluate_data(
+    checkpoint: str,
+    data: Path,
+    *,
+    split: str,
+    output: Path | None,
+    weights: str | None,
+    precision: Precision,
+    views: ViewsConfig,
+    batch_size: int,
+    workers: int,
+    shuffle_frames: bool,
+) -> tuple[Evaluation, Path]:
+    """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to."""
+    if batch_size < 1:
+        raise DualPathError(f"batch_size is {batch_size}, but it must be at least 1")
+    folder = find_checkpoint(checkpoint)
+    classifier = load(folder, weights=weights, precision=precision)
+    spec = classifier.spec
+    manifest = read_manifest(data, val_fraction=spec.val_fraction, seed=spec.split_seed, classes=classifier.classes)
+    videos, split = choose_split(manifest, split)
+    with Bar(f"evaluating {split}", total=len(videos)) as bar:
+        evaluation = evaluate(
+            classifier,
+            videos,
+            views=views,
+            batch_size=batch_size,
+            workers=default_workers(workers),
+            shuffle_frames=shuffle_frames,
+            progress=bar.tell,
+        )
+    target = output or folder / f"evaluation-{split}{'-shuffled' if shuffle_frames else ''}"
+    evaluation.write(target)
+    return evaluation, target
+
+
+def choose_split(manifest: Manifest, split: str) -> tuple[tuple[Video, ...], str]:
+    """The videos to evaluate: a given split, or for "auto" test, else val, else all."""
+    match split:
+        case "all":
+            videos = manifest.videos
+        case "train" | "val" | "test":
+            videos = manifest.split(split)
+        case "auto":
+            split = next((name for name in ("test", "val") if manifest.split(name)), "all")
+            return choose_split(manifest, split)
+        case _:
+            raise DualPathError(f"unknown split {split!r}; there are auto, train, val, test, all")
+    if not videos:
+        raise DualPathError(f"{manifest.root} has no videos in the split {split!r}; choose another with --split")
+    return videos, split

@@ -1,0 +1,73 @@
+"""One method a file; this table is all that knows them by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from dualpath.errors import DualPathError
+from dualpath.methods.dualpath import DualPath, DualPathConfig
+from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig
+from dualpath.nn.backbone import Backbone
+
+MethodConfig = DualPathConfig | LinearProbeConfig
+
+
+class VideoModel(Protocol):
+    """The one face of every method: a module whose `forward` takes uint8 (B,T,C,H,W) and gives logits (B,K)."""
+
+    backbone: Backbone
+    config: MethodConfig
+
+    def check_clip(self, num_frames: int) -> None:
+        """Raises DualPathError if clips of so many frames do not suit."""
+        ...
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Clips to logits."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's model class and the dataclass of its options."""
+
+    model: type[DualPath] | type[LinearProbe]
+    config: type[DualPathConfig] | type[LinearProbeConfig]
+
+
+METHODS: dict[str, Method] = {
+    "dualpath": Method(DualPath, DualPathConfig),
+    "linear_probe": Method(LinearProbe, LinearProbeConfig),
+}
+
+
+def find_method(name: str) -> Method:
+    """The method of this name, or DualPathError naming those there are."""
+    if name not in METHODS:
+        raise DualPathError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def build_model(
+    method: str, backbone: Backbone, *, num_classes: int, config: MethodConfig | None = None, seed: int = 0
+) -> nn.Module:
+    """A fresh model of the named method; its trained weights are a pure function of `seed`."""
+    found = find_method(method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cast("type[nn.Module]", found.model)(backbone, num_classes=num_classes, config=config or found.config())
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """The trained tensors by name: what a checkpoint holds."""
+    return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(trainable, all) parameters."""
+    sizes = [(value.numel(), value.requires_grad) for value in model.parameters()]
+    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)

@@ -1,0 +1,1 @@
+"""The frozen backbone, the trained adapters, and framesets. Knows no video files."""

@@ -1,0 +1,61 @@
+"""The trained parts: bottleneck adapters and the classifier.
+
+Trained weights are fp32. An adapter computes in the dtype of what it is given (bf16 where the frozen weights are
+bf16), so each step casts a few small matrices and never a frozen one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Adapter(nn.Module):
+    """A(z) = W_up GELU(W_down z + b) + b', without a skip of its own (method.md section 1).
+
+    W_up and both biases start at zero, so a fresh adapter adds nothing; W_down is Kaiming-uniform with a = sqrt 5.
+    Trained size: 2 d b + b + d.
+    """
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, z: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """Tokens to what is added to them."""
+        inner = F.gelu(_linear(self.down, z))
+        return _linear(self.up, inner)
+
+
+def _linear(layer: nn.Linear, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+class BlockAdapters(nn.Module):
+    """The two adapters of one path in one block."""
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.attention = Adapter(width, bottleneck)
+        self.mlp = Adapter(width, bottleneck)
+
+
+class Classifier(nn.Module):
+    """Linear - GELU - Linear, in fp32."""
+
+    def __init__(self, inputs: int, hidden: int, num_classes: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(inputs, hidden)
+        self.out = nn.Linear(hidden, num_classes)
+
+    def forward(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b k"]:
+        """Features of a clip to one logit a class."""
+        return self.out(F.gelu(self.hidden(features.to(torch.float32))))

@@ -1,0 +1,117 @@
+"""Grid-like framesets: consecutive small frames laid out row by row into one picture, and where each token then is.
+
+    b clips   t frames   g = t / (rows * columns) framesets   h, w frame size   p patch tokens of a picture
+
+With rows = columns = 4, 16 frames of 56x56 make one picture of 224x224:
+
+      1  2  3  4
+      5  6  7  8        one frameset: time runs like text
+      9 10 11 12
+     13 14 15 16
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from dualpath.errors import DualPathError
+
+Grid = tuple[int, int]
+
+
+def check_frames(num_frames: int, grid: Grid) -> None:
+    """Raises DualPathError unless the frames fill whole framesets."""
+    cells = grid[0] * grid[1]
+    if num_frames < cells or num_frames % cells:
+        raise DualPathError(
+            f"{num_frames} frames do not fill framesets of {grid[0]}x{grid[1]} = {cells} frames; "
+            f"take a multiple of {cells} ({cells}, {2 * cells}, {3 * cells} ...) or another grid"
+        )
+
+
+def shrink(frames: UInt8[Tensor, "n c h w"], grid: Grid) -> Float[Tensor, "n c y x"]:
+    """Each frame to the size of a cell: bilinear, antialiased; values stay 0..255.
+
+    Antialiasing is asked for by name because the authors' result depended on the torchvision version.
+    """
+    height, width = frames.shape[-2:]
+    if height % grid[0] or width % grid[1]:
+        raise DualPathError(
+            f"frames of {height}x{width} pixels cannot be cut into a grid of {grid[0]}x{grid[1]}; "
+            "take a grid whose rows and columns divide the backbone's picture size"
+        )
+    size = (height // grid[0], width // grid[1])
+    return F.interpolate(frames.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def pack(cells: Float[Tensor, "b t c y x"], grid: Grid) -> Float[Tensor, "b g c h w"]:
+    """Lays t small frames of each clip out into t / (rows * columns) framesets, row by row."""
+    b, t, c, y, x = cells.shape
+    rows, columns = grid
+    check_frames(t, grid)
+    tiles = cells.reshape(b, t // (rows * columns), rows, columns, c, y, x)
+    return tiles.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, -1, c, rows * y, columns * x)
+
+
+def unpack(framesets: Float[Tensor, "b g c h w"], grid: Grid) -> Float[Tensor, "b t c y x"]:
+    """The inverse of `pack`: the small frames, in order."""
+    b, g, c, h, w = framesets.shape
+    rows, columns = grid
+    tiles = framesets.reshape(b, g, c, rows, h // rows, columns, w // columns)
+    return tiles.permute(0, 1, 3, 5, 2, 4, 6).reshape(b, g * rows * columns, c, h // rows, w // columns)
+
+
+@lru_cache(maxsize=32)
+def encode_positions(num_framesets: int, grid: Grid, patch_grid: Grid, width: int) -> Float[Tensor, "g p d"]:
+    """The fixed 3-D encoding of every patch token of every frameset: its absolute time and its place in its frame.
+
+    The d channels are three sine tables side by side: time (1 .. t, running on across framesets), row and column.
+    Rows and columns are counted in the frame's own patches, 0 .. patch_grid, so that a place has the same code in
+    every cell. A token that straddles cells gets the mean of their codes, weighted by the area it covers in each:
+    it belongs to both frames, and to no frame between them. The printed form is not known (method.md); this is ours.
+    """
+    rows, columns = grid
+    down, across = patch_grid
+    per_axis = width // 6 * 2
+    sizes = (width - 2 * per_axis, per_axis, per_axis)
+    over_rows, row_places = _overlap(down, rows)  # (down, rows): covered share, and place within the cell's frame
+    over_columns, column_places = _overlap(across, columns)
+    share = torch.einsum("yr,xc->yxrc", over_rows, over_columns)
+    times = 1 + torch.arange(num_framesets * rows * columns, dtype=torch.float64).reshape(-1, rows, columns)
+    time = torch.einsum("yxrc,grcd->gyxd", share, _sines(times, sizes[0]))
+    row = torch.einsum("yr,yrd->yd", over_rows, _sines(row_places * down, sizes[1]))
+    column = torch.einsum("xc,xcd->xd", over_columns, _sines(column_places * across, sizes[2]))
+    shape = (num_framesets, down, across)
+    parts = [time, row[None, :, None].expand(*shape, -1), column[None, None].expand(*shape, -1)]
+    return torch.cat(parts, dim=-1).reshape(num_framesets, down * across, width).float()
+
+
+@lru_cache(maxsize=32)
+def encode_start(width: int) -> Float[Tensor, " d"]:
+    """The code of the temporal [CLS]: time 0, place 0."""
+    per_axis = width // 6 * 2
+    zero = torch.zeros(1, dtype=torch.float64)
+    return torch.cat([_sines(zero, size)[0] for size in (width - 2 * per_axis, per_axis, per_axis)]).float()
+
+
+def _sines(values: Float[Tensor, "*n"], size: int) -> Float[Tensor, "*n s"]:
+    """sin and cos interleaved, with angular frequencies 10000^(-2i/s)."""
+    frequency = 10000.0 ** (-2 * torch.arange((size + 1) // 2, dtype=torch.float64) / size)
+    angles = values[..., None] * frequency
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :size]
+
+
+def _overlap(tokens: int, cells: int) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
+    """Along one axis: the share of each token that lies in each cell, and where in the cell (0..1) that part's middle is."""
+    edges = torch.arange(tokens + 1, dtype=torch.float64) / tokens
+    borders = torch.arange(cells + 1, dtype=torch.float64) / cells
+    low = torch.maximum(edges[:-1, None], borders[None, :-1])
+    high = torch.minimum(edges[1:, None], borders[None, 1:])
+    share = (high - low).clamp(min=0) * tokens
+    place = ((low + high) / 2 - borders[None, :-1]) * cells
+    return share, place.clamp(0, 1)

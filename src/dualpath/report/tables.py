@@ -1,0 +1,52 @@
+"""Results as tables on the terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from dualpath.engine.evaluate import Evaluation
+from dualpath.engine.verbs import Answer
+
+WIDEST_MATRIX = 16  # classes: more would not fit a terminal
+
+
+def _text(*parts: Table | str) -> str:
+    # Not cut to 80 columns where the output is a pipe: names stay whole.
+    console = Console(file=io.StringIO(), width=200)
+    for part in parts:
+        console.print(part, highlight=False)
+    return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def accuracy_table(evaluation: Evaluation) -> str:
+    """Overall figures, accuracy by class, confusion matrix and the videos that could not be decoded."""
+    figures = evaluation.summary()
+    overall = Table("videos", "top-1", "top-5", "mean per class", "views")
+    shares = (f"{100 * figures[key]:.2f} %" for key in ("top1", "top5", "mean_class_accuracy"))
+    overall.add_row(str(figures["videos"]), *shares, figures["protocol"])
+    matrix = evaluation.confusion()
+    by_class = Table("#", "class", "videos", "right", *(["predicted as # ..."] if len(matrix) <= WIDEST_MATRIX else []))
+    for label, (name, share) in enumerate(figures["per_class"].items()):
+        told = "-" if share is None else f"{100 * share:.1f} %"
+        row = [str(label), name, str(matrix[label].sum()), told]
+        if len(matrix) <= WIDEST_MATRIX:
+            row.append(" ".join(f"{count:>3}" if count else "  ." for count in matrix[label, :-1]))
+        by_class.add_row(*row)
+    parts: list[Table | str] = [overall, by_class]
+    if figures["undecodable"]:
+        parts.append(f"{len(figures['undecodable'])} videos could not be decoded and count as wrong:")
+        parts += [f"  {name} {reason}" for name, reason in figures["undecodable"].items()]
+    return _text(*parts)
+
+
+def prediction_table(answers: Sequence[Answer]) -> str:
+    """The best classes of each file."""
+    table = Table("video", "class", "score")
+    for answer in answers:
+        for rank, guess in enumerate(answer.classes):
+            table.add_row(answer.video if rank == 0 else "", str(guess["label"]), f"{float(guess['score']):.4f}")
+    return _text(table)
