@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, Interrupted
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -51,16 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         if words[0] not in VERBS:
-            raise DualPathError(f"unknown verb {words[0]!r}; there are {', '.join(VERBS)}")
+            raise DualPathError(f"unknown verb {words[0]!r}{_nearest(words[0], VERBS)}; there are {', '.join(VERBS)}")
         return VERBS[words[0]](words[1:])
     except DualPathError as problem:
         print(f"dualpath: {problem}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(f"dualpath: {stop}", file=sys.stderr)
+        return 128 + stop.signum
     except KeyboardInterrupt:
         print("dualpath: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output went away: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         print(f"dualpath: {problem.filename or 'a file'} could not be written ({problem.strerror})", file=sys.stderr)
         return 2
@@ -72,10 +80,41 @@ def _parser(verb: str, description: str) -> ArgumentParser:
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             del ex
-            lines = [line.strip(" -") for line in str(message).splitlines() if line.strip()]
-            raise DualPathError(f"{' '.join(lines)[:400]}; see dualpath {verb} --help")
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            raise DualPathError(f"{_plainly(str(message), flags)}; see dualpath {verb} --help")
 
-    return Parser(prog=f"dualpath {verb}", description=description)
+    return Parser(prog=f"dualpath {verb}", description=description, allow_abbrev=False)
+
+
+def _plainly(message: str, flags: Sequence[str]) -> str:
+    """The parser's complaint in the words of a user: "--epochs three: a whole number is expected"."""
+    text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
+    if unknown := re.search(r"(?:[Uu]nrecognized arguments: |Option ')(-*[\w-]+)", text):
+        name = "--" + unknown[1].strip("-")
+        return f"unknown option {name}{_nearest(name, flags)}"
+    if wrong := re.match(r'Parser key "(\w+)": (.*?)\.? (?:Got|Given) value(?: type)?: (.*)', text):
+        name, expected, given = wrong.groups()
+        for pattern, words in _EXPECTED.items():
+            if found := re.search(pattern, expected):
+                return f"--{name} {given.split('Given value: ')[-1]}: expected is {words.format(*found.groups())}"
+    if missing := re.match(r"the following arguments are required: (.*)", text):
+        return f"missing: {missing[1].replace('output', '--output')}"
+    return text[:400]
+
+
+_EXPECTED = {
+    r"Literal\[(.*?)\]": "one of {}",
+    r"class 'int'": "a whole number",
+    r"class 'float'": "a number",
+    r"class 'tuple'|[Tt]uple": "a list in brackets, such as [4,4]",
+}
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word.replace("-", "_"), {name.replace("-", "_"): name for name in known}, n=1, cutoff=0.6)
+    return f" (did you mean {near[0].replace('__', '--', 1) if near[0].startswith('__') else near[0]}?)" if near else ""
 
 
 def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
@@ -96,7 +135,7 @@ def _fill(config: type[T], options: Namespace) -> T:
 
 def _train(words: Sequence[str]) -> int:
     from dualpath.engine.predict import ViewsConfig
-    from dualpath.engine.train import Interrupted, RunConfig, TrainConfig, train
+    from dualpath.engine.train import RunConfig, TrainConfig, train
     from dualpath.methods import METHODS, find_method
     from dualpath.nn.backbone import BackboneConfig
     from dualpath.video.sampling import SamplingConfig
@@ -115,14 +154,14 @@ def _train(words: Sequence[str]) -> int:
     config = RunConfig(
         options.method,
         _fill(find_method(options.method).config, options),
-        *(_fill(part, options) for part in parts),
+        backbone=_fill(BackboneConfig, options),
+        sampling=_fill(SamplingConfig, options),
+        transform=_fill(TransformConfig, options),
+        views=_fill(ViewsConfig, options),
+        training=_fill(TrainConfig, options),
     )
     output = Path(options.output)
-    try:
-        results = train(Path(options.data), output, config, resume=options.resume)
-    except Interrupted as stop:
-        print(f"dualpath: {stop}", file=sys.stderr)
-        return 128 + stop.signum
+    results = train(Path(options.data), output, config, resume=options.resume)
     best = f", validation top-1 {100 * results['val_top1']:.1f} % ({results['val_protocol']})" if "val_top1" in results else ""
     print(f"trained {results['epoch']} epochs{best}; checkpoints in {output}")
     return 0
@@ -189,7 +228,8 @@ def _predict(words: Sequence[str]) -> int:
     if options.json:
         print(json.dumps([answer.as_json() for answer in answers], indent=2))
     else:
-        print(prediction_table(answers))
+        good = [answer for answer in answers if not answer.problem]
+        print(prediction_table(good) if good else "", end="\n" if good else "")
     bad = [answer for answer in answers if answer.problem]
     for answer in bad:
         print(f"dualpath: {answer.problem}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 
@@ -25,3 +26,16 @@ class VideoError(DualPathError):
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
         # Exceptions are rebuilt from `args`, which holds the joined message: say how, or a worker's error is lost.
         return VideoError, (self.path, self.reason)
+
+
+class Interrupted(Exception):
+    """A run was asked to stop (Ctrl-C, SIGTERM) and has left its state behind.
+
+    Attributes:
+        signum: the signal; the command line's exit code is 128 + signum.
+    """
+
+    def __init__(self, signum: int, folder: Path, step: int) -> None:
+        name = signal.Signals(signum).name
+        super().__init__(f"stopped by {name} after step {step}; its state is in {folder}, --resume continues it")
+        self.signum = signum

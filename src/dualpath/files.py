@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from dualpath.errors import DualPathError
@@ -27,7 +28,8 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise DualPathError(
             f"{path} could not be written ({problem.strerror or problem}); make room or choose another folder, "
             "what was there before is unchanged"

@@ -86,15 +86,27 @@ def save_checkpoint(folder: Path, model: nn.Module, spec: ModelSpec) -> None:
         "versions": versions(),
     }
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    mend_checkpoint(folder)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    write_whole(fresh / WEIGHTS, weights)
-    write_whole(fresh / CONFIG, json.dumps(config, indent=2) + "\n")
-    write_whole(fresh / CARD, _card(model, spec, backbone))
+    try:
+        write_whole(fresh / WEIGHTS, weights)
+        write_whole(fresh / CONFIG, json.dumps(config, indent=2) + "\n")
+        write_whole(fresh / CARD, _card(model, spec, backbone))
+    except DualPathError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def mend_checkpoint(folder: Path) -> None:
+    """Brings the older checkpoint back if a kill came between the two renames that replace it."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -127,7 +139,7 @@ def load_checkpoint(
     folder = find_checkpoint(path)
     config = _read_config(folder)
     spec = _spec(folder, config, weights)
-    tensors = _read_tensors(folder, config["sha256"])
+    tensors = _read_tensors(folder, config.get("sha256"))
     backbone = load_backbone(spec.backbone, dtype=dtype)
     if backbone.hash != config["backbone"]["sha256"]:
         raise DualPathError(
@@ -164,6 +176,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
                 f"{folder / CONFIG} has format {config['format']}, this version of dualpath reads {FORMAT}; "
                 "use the version that wrote it"
             )
+        for part, key in (("backbone", "sha256"), ("preprocessing", "mean"), ("preprocessing", "std")):
+            if not config[part][key]:
+                raise KeyError(key)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError) as problem:
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
     return config
@@ -171,7 +186,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _spec(folder: Path, config: dict[str, Any], weights: str | None) -> ModelSpec:
     try:
-        options = {key: tuple(v) if isinstance(v, list) else v for key, v in config["method_config"].items()}
+        options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config["method_config"].items()}
         backbone = config["backbone"]
         return ModelSpec(
             method=config["method"],
@@ -187,7 +202,7 @@ def _spec(folder: Path, config: dict[str, Any], weights: str | None) -> ModelSpe
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
 
 
-def _read_tensors(folder: Path, digest: str) -> dict[str, torch.Tensor]:
+def _read_tensors(folder: Path, digest: str | None) -> dict[str, torch.Tensor]:
     path = folder / WEIGHTS
     if not path.is_file():
         raise DualPathError(f"{path} is missing; restore it or train again")

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dualpath.engine.state import Position
+from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 
 LOG = "log.jsonl"
 
 
 class Log:
-    """Writes one line a step and one an epoch. On resuming, lines after the resumed step are dropped first."""
+    """Writes one line a step and one an epoch. On resuming, lines after the resumed position are dropped first.
 
-    def __init__(self, folder: Path, *, after_step: int) -> None:
-        path = folder / LOG
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines(keepends=True) if _step_of(line) <= after_step]
-            write_whole(path, "".join(kept))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1 if after_step else None)
+    Every line is on the disk when its method returns; DualPathError if it cannot be (no space).
+    """
+
+    def __init__(self, folder: Path, *, resumed: Position) -> None:
+        self._path = folder / LOG
+        if self._path.exists():
+            kept = [line for line in self._path.read_text().splitlines(keepends=True) if _is_before(line, resumed)]
+            write_whole(self._path, "".join(kept))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a")
+            self._board = _Board(folder / "tensorboard", resumed_step=resumed.step)
+        except OSError as problem:
+            raise self._unwritable(problem) from problem
         self._last: float | None = None
         self._speed = 0.0
 
@@ -38,27 +50,58 @@ class Log:
         self._last = now
         epoch = 1 + (position.step - 1) // steps_an_epoch
         line = {"step": position.step, "epoch": epoch, "loss": loss, "lr": lr, "clips_per_s": round(self._speed, 2)}
-        self._write(line)
-        for name in ("loss", "lr", "clips_per_s"):
-            self._board.add_scalar(f"train/{name}", line[name], position.step)
+        self._write(line, {f"train/{name}": line[name] for name in ("loss", "lr", "clips_per_s")})
         return self._speed
 
     def epoch(self, position: Position, results: dict[str, Any]) -> None:
         """Logs the figures of a finished epoch."""
-        self._write({"step": position.step, "seconds": round(position.seconds, 2)} | results)
-        for name, value in results.items():
-            if name.startswith("val_") and isinstance(value, float):
-                self._board.add_scalar(f"val/{name.removeprefix('val_')}", value, position.step)
+        told = {name: value for name, value in results.items() if name.startswith("val_") and isinstance(value, float)}
+        line = {"step": position.step, "seconds": round(position.seconds, 2)} | results
+        self._write(line, {f"val/{name.removeprefix('val_')}": value for name, value in told.items()})
         self._last = None  # the validation's time is not the training's
 
     def close(self) -> None:
-        """Flushes both."""
-        self._file.close()
-        self._board.close()
+        """Closes both; what could not be written was told before."""
+        for file in (self._file, self._board):
+            with suppress(OSError):
+                file.close()
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+    def _write(self, line: dict[str, Any], scalars: dict[str, float]) -> None:
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._board.add(scalars, line["step"])
+        except OSError as problem:
+            raise self._unwritable(problem) from problem
+
+    def _unwritable(self, problem: OSError) -> DualPathError:
+        return DualPathError(
+            f"{self._path} could not be written ({problem.strerror or problem}); make room and continue with --resume"
+        )
+
+
+class _Board:
+    """A TensorBoard event file, written at once: torch's SummaryWriter fails in a thread of its own, too late to tell."""
+
+    def __init__(self, folder: Path, *, resumed_step: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._file = (folder / name).open("ab", buffering=0)
+        self._records = RecordWriter(self._file)
+        self._put(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if resumed_step:  # what an interrupted session wrote from there on is void
+            start = SessionLog(status=SessionLog.SessionStatus.START)
+            self._put(Event(wall_time=time.time(), step=resumed_step + 1, session_log=start))
+
+    def add(self, scalars: dict[str, float], step: int) -> None:
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        self._put(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _put(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
 
 
 def read_log(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -67,8 +110,9 @@ def read_log(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return [line for line in lines if "loss" in line], [line for line in lines if "loss" not in line]
 
 
-def _step_of(line: str) -> float:
+def _is_before(text: str, position: Position) -> bool:
     try:
-        return json.loads(line)["step"]
+        line = json.loads(text)
+        return line["step"] <= position.step if "loss" in line else line["epoch"] <= position.closed
     except (json.JSONDecodeError, KeyError):
-        return float("inf")  # a line cut off by a kill
+        return False  # a line cut off by a kill

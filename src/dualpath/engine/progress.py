@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 LINE_SECONDS = 20.0
 
@@ -30,7 +31,7 @@ class Bar:
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # it gives way on a narrow terminal
                 TextColumn("left"),
                 TimeRemainingColumn(elapsed_when_finished=False),
                 console=self._console,
@@ -66,4 +67,4 @@ class Bar:
         gone, made = self._spoke - self._began, self.done - self._began_at
         left = f", {gone / made * (self.total - self.done):.0f} s left" if made and self.done < self.total else ""
         text = f" {self.text}" if self.text else ""
-        self._console.print(f"{self.what} {self.done}/{self.total}{text}, {gone:.0f} s{left}", highlight=False)
+        self._console.print(f"{self.what} {self.done}/{self.total}{text}, {gone:.0f} s{left}", highlight=False, soft_wrap=True)

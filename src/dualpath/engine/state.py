@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +22,8 @@ from dualpath.files import write_whole
 from dualpath.methods import trained_state
 
 STATE = "training_state.safetensors"
+DATA = "data"
+"""The setting that stands for the videos themselves: a hash."""
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -32,6 +35,7 @@ class Position:
         step: optimizer steps done.
         epoch: epoch that the next step belongs to, from 0.
         batch: loader batches of that epoch already used.
+        closed: epochs whose end is done too: validated, checkpoints written, logged.
         best: best validation top-1 so far; -1 before the first.
         seconds: time spent in training so far, over all sessions.
     """
@@ -39,6 +43,7 @@ class Position:
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    closed: int = 0
     best: float = -1.0
     seconds: float = 0.0
 
@@ -57,6 +62,28 @@ def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     write_whole(folder / STATE, tensors_to_bytes(flat, metadata=metadata))
 
 
+def read_position(folder: Path) -> tuple[Position, dict[str, Any]]:
+    """Where the run in `folder` stands, and its settings, without its tensors.
+
+    Raises:
+        DualPathError: no state, or a damaged one.
+    """
+    position, settings, _ = _read(folder, tensors=False)
+    return position, settings
+
+
+def check_settings(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises DualPathError unless the saved run has all the wanted settings."""
+    changed = [key for key in wanted if saved.get(key) != wanted[key]]
+    if not changed:
+        return
+    detail = ", ".join(f"{key} was {saved.get(key)!r}, now {wanted[key]!r}" for key in changed[:3] if key != DATA)
+    raise DualPathError(
+        f"{folder} holds a run with other settings ({detail or 'other videos, labels or splits'}); "
+        "resume with the same ones, or train into another folder"
+    )
+
+
 def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: str) -> Position:
     """Brings model and optimizer back to where they were.
 
@@ -64,23 +91,9 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         DualPathError: no state, a damaged one, or one of a run with other settings.
     """
     path = folder / STATE
-    if not path.is_file():
-        raise DualPathError(f"nothing to resume: {path} is missing; start without --resume")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        position = Position(**json.loads(metadata["position"]))
-        saved_run = json.loads(metadata["run"])
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as problem:
-        raise DualPathError(f"{path} is damaged ({problem}); train again into another folder") from problem
-    wanted_run = json.loads(run)
-    if saved_run != wanted_run:
-        changed = [key for key in wanted_run if saved_run.get(key) != wanted_run[key]]
-        detail = ", ".join(f"{key} was {saved_run.get(key)!r}, now {wanted_run[key]!r}" for key in changed[:3])
-        raise DualPathError(
-            f"{folder} holds a run with other settings ({detail}); resume with the same ones, or train into another folder"
-        )
+    position, saved, tensors = _read(folder, tensors=True)
+    # What went through JSON is compared with what did: there are no tuples in it.
+    check_settings(folder, saved, json.loads(run))
     load_trained(
         model,
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")},
@@ -93,6 +106,19 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
                 **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS},
             }
     return position
+
+
+def _read(folder: Path, *, tensors: bool) -> tuple[Position, dict[str, Any], dict[str, torch.Tensor]]:
+    path = folder / STATE
+    if not path.is_file():
+        raise DualPathError(f"nothing to resume: {path} is missing; start without --resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no mapping)
+        return Position(**json.loads(metadata["position"])), dict(json.loads(metadata["run"])), found
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        raise DualPathError(f"{path} is damaged ({problem}); train again into another folder") from problem
 
 
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:

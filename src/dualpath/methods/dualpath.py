@@ -46,6 +46,15 @@ class DualPathConfig:
                 f"{self.bottleneck}: each must be at least 1"
             )
 
+    def check_clip(self, num_frames: int) -> None:
+        """Raises DualPathError if clips of this many frames do not suit the grid and the spatial path."""
+        check_frames(num_frames, self.grid)
+        if num_frames < self.num_spatial_frames:
+            raise DualPathError(
+                f"the spatial path takes {self.num_spatial_frames} frames but a clip has {num_frames}; "
+                "lower num_spatial_frames or raise num_frames"
+            )
+
 
 class DualPath(nn.Module):
     """Video model on a frozen backbone; only `spatial`, `temporal` and `head` are trained."""
@@ -63,13 +72,8 @@ class DualPath(nn.Module):
         return nn.ModuleList(BlockAdapters(width, bottleneck) for _ in range(self.backbone.depth))
 
     def check_clip(self, num_frames: int) -> None:
-        """Raises DualPathError if clips of this many frames do not suit the grid and the spatial path."""
-        check_frames(num_frames, self.config.grid)
-        if num_frames < self.config.num_spatial_frames:
-            raise DualPathError(
-                f"the spatial path takes {self.config.num_spatial_frames} frames but a clip has {num_frames}; "
-                "lower num_spatial_frames or raise num_frames"
-            )
+        """Raises DualPathError if clips of this many frames do not suit, see DualPathConfig."""
+        self.config.check_clip(num_frames)
 
     def forward(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         """Clips, as decoded (RGB, 0..255, square, of the backbone's size), to logits.

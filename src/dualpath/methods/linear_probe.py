@@ -32,6 +32,14 @@ class LinearProbeConfig:
         if self.num_probe_frames < 0:
             raise DualPathError(f"num_probe_frames {self.num_probe_frames} must be 0 (all frames) or more")
 
+    def check_clip(self, num_frames: int) -> None:
+        """Any number of frames will do that has the wanted ones."""
+        if num_frames < self.num_probe_frames:
+            raise DualPathError(
+                f"the probe takes {self.num_probe_frames} frames but a clip has {num_frames}; "
+                "lower num_probe_frames or raise num_frames"
+            )
+
 
 class LinearProbe(nn.Module):
     """Frozen backbone, mean over frames, one linear layer."""
@@ -45,12 +53,8 @@ class LinearProbe(nn.Module):
         self.head = nn.Linear(backbone.features, num_classes)
 
     def check_clip(self, num_frames: int) -> None:
-        """Any number of frames will do that has the wanted ones."""
-        if num_frames < self.config.num_probe_frames:
-            raise DualPathError(
-                f"the probe takes {self.config.num_probe_frames} frames but a clip has {num_frames}; "
-                "lower num_probe_frames or raise num_frames"
-            )
+        """Raises DualPathError if clips of this many frames do not suit, see LinearProbeConfig."""
+        self.config.check_clip(num_frames)
 
     def forward(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         """Clips, as decoded (RGB, 0..255, square, of the backbone's size), to logits."""

@@ -25,6 +25,7 @@ from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
+from dualpath.nn.hub import hub_or_cache
 
 CLIP_VIT_B16 = "vit_base_patch16_clip_quickgelu_224.openai"
 """The paper's smaller backbone. OpenAI's weights were trained with QuickGELU, which timm's shorter name lacks."""
@@ -201,16 +202,17 @@ def _embedded(weights: str | None) -> Backbone:
 
 def _from_timm(config: BackboneConfig) -> Backbone:
     if config.weights is None:
-        try:
-            vit = _create(config.backbone, pretrained=True)
-        except DualPathError:
-            raise
-        except Exception as problem:  # the hub client's own errors, httpx's, OSError, a missing url: one answer to all
-            raise DualPathError(
-                f"the weights of {config.backbone} could not be fetched from the hub ({_first_line(problem)}); "
-                f"use --backbone {EMBEDDED}, which needs no download, or --weights FILE with a local safetensors file "
-                "of the same architecture"
-            ) from problem
+        with torch.device("meta"):  # a wrong name is told before anything is fetched
+            _create(config.backbone, pretrained=False)
+        with hub_or_cache() as unreachable:
+            try:
+                vit = _create(config.backbone, pretrained=True)
+            except Exception as problem:  # the hub client's own errors, httpx's, OSError, a missing url: one answer to all
+                raise DualPathError(
+                    f"the weights of {config.backbone} could not be fetched ({unreachable or _first_line(problem)}); "
+                    f"use --backbone {EMBEDDED}, which needs no download, or --weights FILE with a local safetensors "
+                    "file of the same architecture"
+                ) from problem
     else:
         vit = _create(config.backbone, pretrained=False)
         _load(vit, Path(config.weights), name=config.backbone)
@@ -225,7 +227,10 @@ def _create(name: str, *, pretrained: bool) -> VisionTransformer:
             f"unknown backbone {name!r}; there are {EMBEDDED}, and timm's VisionTransformers such as "
             f"{CLIP_VIT_B16}, {', '.join(near)}"
         )
-    cfg = timm.get_pretrained_cfg(name)
+    try:
+        cfg = timm.get_pretrained_cfg(name)
+    except RuntimeError as problem:
+        raise DualPathError(f"unknown backbone {name!r}: {problem}; timm.list_pretrained() lists what there is") from problem
     outputs = cfg.num_classes if cfg is not None and cfg.num_classes in _PROJECTION_WIDTHS else 0
     vit = timm.create_model(name, pretrained=pretrained, num_classes=outputs)
     if type(vit) is not VisionTransformer:

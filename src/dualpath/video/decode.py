@@ -177,8 +177,8 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             # A cover picture of a sound file counts as video for FFmpeg, not for us.
             pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
             if not pictures:
-                kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"})) or "nothing"
-                raise VideoError(path, f"holds no video, only {kinds}")
+                kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
+                raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
             stream = pictures[0]
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1

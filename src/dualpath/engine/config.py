@@ -1,0 +1,112 @@
+"""All settings of a run, as dataclasses that check themselves; the command line's flags are made from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any, Literal
+
+from dualpath.engine.device import Precision
+from dualpath.engine.predict import ViewsConfig
+from dualpath.errors import DualPathError
+from dualpath.methods import MethodConfig, find_method
+from dualpath.nn.backbone import BackboneConfig
+from dualpath.video.sampling import SamplingConfig
+from dualpath.video.transforms import TransformConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        epochs: passes over the training videos.
+        batch_size: clips that go through the model at once.
+        accumulate: batches whose gradients are added up for one step; the effective batch is their product.
+        base_lr: learning rate for an effective batch of 256; the one used is scaled to the effective batch.
+        lr: learning rate as it is, instead of base_lr.
+        weight_decay: AdamW's, on matrices only.
+        warmup_epochs: epochs over which the learning rate rises from 0; then a cosine takes it back to 0.
+        clip_grad: largest norm of the gradient; 0 leaves it as it is.
+        label_smoothing: share of the target spread over all classes.
+        val_fraction: share of the training videos kept for validation where the data has no split of its own.
+        eval_every: epochs between validations; the last epoch is always validated, 0 validates never.
+        workers: decoding processes; -1 chooses by the number of cores.
+        seed: decides every random choice of the run.
+        precision: auto, bf16 or fp32: how frozen weights are stored and the model computes.
+        check: full decodes every video before the training, quick opens it and decodes its first frame.
+        max_bad_files: share of unreadable videos that is left out and named; above it, nothing is trained.
+        save_every: seconds between two writings of the state that --resume continues from.
+    """
+
+    epochs: int = 30
+    batch_size: int = 16
+    accumulate: int = 1
+    base_lr: float = 8e-3
+    lr: float | None = None
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    clip_grad: float = 1.0
+    label_smoothing: float = 0.1
+    val_fraction: float = 0.2
+    eval_every: int = 1
+    workers: int = -1
+    seed: int = 0
+    precision: Precision = "auto"
+    check: Literal["full", "quick"] = "full"
+    max_bad_files: float = 0.0
+    save_every: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        for name in ("base_lr", "weight_decay", "warmup_epochs", "clip_grad", "eval_every", "save_every", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise DualPathError(f"{name} is {getattr(self, name)}, but it must be a number that is not negative")
+        for name in ("label_smoothing", "max_bad_files"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DualPathError(f"{name} is {getattr(self, name)}, but it must be within 0 and 1")
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise DualPathError(f"lr is {self.lr}, but it must be a number above 0")
+        if self.workers < -1:
+            raise DualPathError(f"workers is {self.workers}, but it must be 0 or more, or -1 for a choice by the machine")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up."""
+        return self.base_lr * self.batch_size * self.accumulate / 256 if self.lr is None else self.lr
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run; recipes and the command line fill it in."""
+
+    method: str = "dualpath"
+    options: MethodConfig | None = None
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+    def complete(self) -> RunConfig:
+        """The same with the method's own options filled in.
+
+        Raises:
+            DualPathError: an unknown method, or clips of a length that does not suit it.
+        """
+        options = self.options or find_method(self.method).config()
+        options.check_clip(self.sampling.num_frames)
+        return replace(self, options=options)
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting that decides the result, as one flat table for a run's records and for --resume."""
+        flat: dict[str, Any] = {"method": self.method}
+        for part in (self.options, self.backbone, self.sampling, self.transform, self.views, self.training):
+            if part is not None and is_dataclass(part):
+                flat |= asdict(part)
+        # These change how fast the same numbers come, not the numbers.
+        told = {key: value for key, value in flat.items() if key not in ("workers", "save_every", "check")}
+        return json.loads(json.dumps(told))  # as it is read back: lists, no tuples

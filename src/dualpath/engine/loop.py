@@ -1,0 +1,340 @@
+"""The loop itself: step, log, state; at the end of an epoch validate, last, best. It can stop and go on anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dualpath.data.loader import TrainBatch, TrainClips, train_loader
+from dualpath.data.manifest import Manifest, Video
+from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint, versions
+from dualpath.engine.config import RunConfig
+from dualpath.engine.evaluate import describe_views, evaluate
+from dualpath.engine.log import Log
+from dualpath.engine.plan import Plan, describe
+from dualpath.engine.predict import VideoClassifier, ViewsConfig
+from dualpath.engine.prepare import default_workers
+from dualpath.engine.progress import Bar
+from dualpath.engine.state import DATA, Position, load_state, save_state
+from dualpath.errors import DualPathError, Interrupted, VideoError
+from dualpath.files import write_whole
+from dualpath.methods import find_method
+
+MOST_NAMES = 16
+
+
+def learning_rate(step: int, *, peak: float, warmup: int, total: int) -> float:
+    """Linear warm-up from peak / warmup, then a cosine to 0 at `total`; `step` counts from 0."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+class Run:
+    """One training run: what its steps share."""
+
+    def __init__(
+        self,
+        output: Path,
+        config: RunConfig,
+        manifest: Manifest,
+        model: nn.Module,
+        plan: Plan,
+        device: torch.device,
+        *,
+        resume: bool,
+    ) -> None:
+        self.output, self.config, self.manifest, self.plan = output, config, manifest, plan
+        self.training = config.training
+        self.workers = default_workers(self.training.workers)
+        self.videos: Sequence[Video] = manifest.split("train")
+        self.batches_an_epoch = math.ceil(len(self.videos) / self.training.batch_size)
+        self.steps_an_epoch = math.ceil(self.batches_an_epoch / self.training.accumulate)
+        self.total_steps = self.steps_an_epoch * self.training.epochs
+        self.fabric = Fabric(accelerator=device.type, devices=1, precision="32-true")
+        self.fabric.launch()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.training.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.training.peak_lr)
+        self.inner, self.device = model, device
+        self.model, self.optimizer = self.fabric.setup(model, optimizer)
+        data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: fingerprint(manifest)}
+        self.settings = json.dumps(config.settings() | data)
+        self.position = load_state(output, model, self.optimizer.optimizer, self.settings) if resume else Position()
+        self.last_saved = time.monotonic()
+        self.stop_signal: int | None = None
+
+    def spec(self, results: dict[str, Any]) -> ModelSpec:
+        """The checkpoint's description."""
+        told = {"epochs": self.training.epochs, "batch": self.training.batch_size * self.training.accumulate}
+        told |= {
+            "learning rate": self.training.peak_lr,
+            "seed": self.training.seed,
+            "training videos": len(self.videos),
+        }
+        return ModelSpec(
+            method=self.config.method,
+            options=self.config.options or find_method(self.config.method).config(),
+            backbone=self.config.backbone,
+            classes=self.manifest.classes,
+            sampling=self.config.sampling,
+            split_seed=self.training.seed,
+            val_fraction=self.training.val_fraction,
+            training=told | results,
+        )
+
+    def go(self) -> dict[str, Any]:
+        """Tells the plan, runs the loop, returns the last epoch's figures."""
+        self._tell_plan()
+        if self.position.step:
+            print(f"resuming   after step {self.position.step} of {self.total_steps}", file=sys.stderr)
+            for name in ("last", "best"):
+                mend_checkpoint(self.output / name)
+        else:
+            self._save()  # from now on there is something to resume, whatever happens
+        self._write_record()
+        log = Log(self.output, resumed=self.position)
+        results: dict[str, Any] = {}
+        try:
+            with self._signals(), Bar("training", total=self.total_steps, done=self.position.step) as bar:
+                if self.position.epoch > self.position.closed:  # it was stopped between the last step and the validation
+                    results = self._end_epoch(log)
+                for loss in self._steps():
+                    self._after_step(loss, log, bar)
+                    self._stop_if_asked()
+                    if self.position.batch == 0:
+                        results = self._end_epoch(log)
+                    self._save_if_due()
+        except (VideoError, RuntimeError) as problem:
+            self._give_up(problem)
+            raise
+        finally:
+            log.close()
+        return results
+
+    def _give_up(self, problem: VideoError | RuntimeError) -> None:
+        """Keeps the state and tells the user what can be mended; returns if it is an error of ours."""
+        kept = f"; the state after step {self.position.step} is kept, --resume continues it"
+        died = "DataLoader worker" in str(problem)
+        if isinstance(problem, VideoError):
+            told = f"{problem}, though it could be read before; put it back or mend it{kept}"
+        elif isinstance(problem, torch.OutOfMemoryError):
+            told = f"the memory of {self.device} ran out; use half the --batch_size and twice the --accumulate in a new folder"
+        elif died:
+            told = f"a decoding process was ended from outside or crashed; look at the memory, lower --workers{kept}"
+        else:
+            return
+        self._save()
+        if died and self.stop_signal is not None:  # the signal went to the whole group
+            raise Interrupted(self.stop_signal, self.output, self.position.step) from problem
+        raise DualPathError(told) from problem
+
+    def _tell_plan(self) -> None:
+        counts = [(split, len(self.manifest.split(split))) for split in ("train", "val", "test")]
+        protocol = describe_views(self.config.sampling.num_frames, ViewsConfig())
+        text = describe(
+            self.plan,
+            method=self.config.method,
+            backbone=self.inner.backbone,  # pyright: ignore[reportArgumentType]
+            counts=counts,
+            num_classes=len(self.manifest.classes),
+            protocol=protocol,
+            batch_size=self.training.batch_size,
+            accumulate=self.training.accumulate,
+            lr=self.training.peak_lr,
+            epochs=self.training.epochs,
+            steps=self.total_steps,
+            device=self.device,
+        )
+        print(text, file=sys.stderr)
+
+    def _write_record(self) -> None:
+        record = {
+            "command": sys.argv,
+            "settings": self.config.settings(),
+            "data": {"root": str(self.manifest.root), "counts": self.manifest.counts()},
+            "plan": asdict(self.plan),
+            "versions": versions(),
+        }
+        write_whole(self.output / "run.json", json.dumps(record, indent=2, default=str) + "\n")
+
+    def _steps(self) -> Iterator[float]:
+        """Makes one optimizer step after another, advances `position` and yields each step's mean loss."""
+        dataset = TrainClips(
+            self.videos,
+            sampling=self.config.sampling,
+            transform=self.config.transform,
+            size=self.inner.backbone.size,  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+            flip=self.config.transform.flips(self.manifest.classes),
+            seed=self.training.seed,
+        )
+        batches = iter(
+            train_loader(
+                dataset,
+                batch_size=self.training.batch_size,
+                num_epochs=self.training.epochs,
+                first_epoch=self.position.epoch,
+                first_batch=self.position.batch,
+                workers=self.workers,
+                pin_memory=self.device.type == "cuda",
+            )
+        )
+        backbone: Any = self.inner.backbone
+        while self.position.epoch < self.training.epochs:
+            began = time.monotonic()
+            left = self.batches_an_epoch - self.position.batch
+            group = [next(batches) for _ in range(min(self.training.accumulate, left))]
+            # Validation may have come between: fused attention is for inference (see Backbone.fuse_attention).
+            backbone.fuse_attention(self.device.type != "cpu")
+            self.model.train()
+            loss = self._step(group)
+            used = self.position.batch + len(group)
+            ended = used == self.batches_an_epoch
+            self.position = replace(
+                self.position,
+                step=self.position.step + 1,
+                epoch=self.position.epoch + ended,
+                batch=0 if ended else used,
+                seconds=self.position.seconds + time.monotonic() - began,
+            )
+            yield loss
+
+    def _step(self, group: Sequence[TrainBatch]) -> float:
+        warmup = round(self.training.warmup_epochs * self.steps_an_epoch)
+        lr = learning_rate(self.position.step, peak=self.training.peak_lr, warmup=warmup, total=self.total_steps)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = lr
+        clips = sum(len(batch.labels) for batch in group)
+        total = 0.0
+        # What a method draws while it trains (dropout) depends on the step alone.
+        torch.manual_seed(self.training.seed * 1_000_003 + self.position.step)
+        self.optimizer.zero_grad()
+        for batch in group:
+            logits = self.model(batch.frames.to(self.device, non_blocking=True))
+            losses = _losses(logits, batch.labels.to(self.device), smoothing=self.training.label_smoothing)
+            self._check_finite(losses, batch)
+            loss = losses.sum() / clips
+            self.fabric.backward(loss)
+            total += loss.item()
+        largest = self.training.clip_grad or math.inf
+        norm = nn.utils.clip_grad_norm_([p for p in self.inner.parameters() if p.requires_grad], largest)
+        if not torch.isfinite(norm):
+            self._not_finite("gradient", [index for batch in group for index in batch.indices.tolist()])
+        self.optimizer.step()
+        return total
+
+    def _check_finite(self, losses: Tensor, batch: TrainBatch) -> None:
+        finite = torch.isfinite(losses.detach()).cpu()
+        if not finite.all():
+            self._not_finite("loss", batch.indices[~finite].tolist())
+
+    def _not_finite(self, what: str, indices: Sequence[int]) -> NoReturn:
+        self._save()
+        names = [self.videos[index].name for index in indices]
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        raise DualPathError(
+            f"the {what} of step {self.position.step + 1} is not finite for {', '.join(names[:MOST_NAMES])}{more}; look at "
+            f"these videos, lower the learning rate ({self.training.peak_lr:.3g}) or use --precision fp32; the state before "
+            "that step is kept"
+        )
+
+    def _after_step(self, loss: float, log: Log, bar: Bar) -> None:
+        size = min(self.training.batch_size * self.training.accumulate, len(self.videos))
+        speed = log.step(self.position, loss=loss, lr=self.optimizer.param_groups[0]["lr"], clips=size,
+                         steps_an_epoch=self.steps_an_epoch)  # fmt: skip
+        frames = speed * self.config.sampling.num_frames
+        lr = self.optimizer.param_groups[0]["lr"]
+        bar.update(
+            self.position.step,
+            f"epoch {1 + (self.position.step - 1) // self.steps_an_epoch}/{self.training.epochs} loss {loss:.3f} "
+            f"lr {lr:.2e} {speed:.1f} clips/s {frames:.0f} decoded frames/s",
+        )
+
+    def _stop_if_asked(self, *_: int) -> None:
+        if self.stop_signal is not None:
+            self._save()
+            save_checkpoint(self.output / "last", self.inner, self.spec({"epoch": self.position.epoch}))
+            raise Interrupted(self.stop_signal, self.output, self.position.step)
+
+    def _end_epoch(self, log: Log) -> dict[str, Any]:
+        """Validates, writes last and maybe best, logs the epoch."""
+        done = self.position.epoch
+        results: dict[str, Any] = {"epoch": done}
+        val, every = self.manifest.split("val"), self.training.eval_every
+        due = bool(val) and every > 0 and (done % every == 0 or done == self.training.epochs)
+        if due:
+            self._save()  # a validation may be long: its training is safe
+            classifier = VideoClassifier(self.inner, self.spec({}), device=self.device)
+            found = evaluate(
+                classifier,
+                val,
+                views=self.config.views,
+                batch_size=self.training.batch_size,
+                workers=self.workers,
+                progress=self._stop_if_asked,
+            )
+            results |= {"val_top1": found.top(1), "val_mean_class_accuracy": found.summary()["mean_class_accuracy"],
+                        "val_protocol": found.protocol}  # fmt: skip
+        save_checkpoint(self.output / "last", self.inner, self.spec(results))
+        self.position = replace(self.position, closed=done)
+        if due and results["val_top1"] >= self.position.best:  # the later of two equals has seen more
+            self.position = replace(self.position, best=results["val_top1"])
+            save_checkpoint(self.output / "best", self.inner, self.spec(results))
+        log.epoch(self.position, results)
+        self._save()
+        return results
+
+    def _save(self) -> None:
+        save_state(self.output, self.inner, self.optimizer.optimizer, self.position, self.settings)
+        self.last_saved = time.monotonic()
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self.last_saved >= self.training.save_every:
+            self._save()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """While training, Ctrl-C and SIGTERM only ask: the step in hand is finished and its state written."""
+
+        def ask(signum: int, frame: FrameType | None) -> None:
+            del frame
+            if self.stop_signal is not None:  # asked twice: at once
+                raise KeyboardInterrupt
+            self.stop_signal = signum
+
+        ours = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM) if ours}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _losses(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """A hash of what is learnt from: names, labels, splits and lengths; moving the folder does not change it."""
+    told = [(video.name, video.label, video.split, video.num_frames) for video in manifest.videos]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
