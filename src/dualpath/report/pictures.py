@@ -1,0 +1,177 @@
+"""Contact sheets: which clips to show, what the model saw of them, and a picture of three of them for the README.
+
+Matplotlib only through `Figure`: no window, no global state.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from dualpath.engine.evaluate import Evaluation
+from dualpath.engine.predict import VideoClassifier
+from dualpath.files import write_whole
+from dualpath.methods.dualpath import DualPath
+from dualpath.video.decode import probe, read_frames
+from dualpath.video.sampling import test_indices
+from dualpath.video.synthetic import CLASSES, PAIRS
+from dualpath.video.transforms import test_transform
+
+FRAMES_SHOWN = 8
+LARGEST_PICTURE = 400_000  # bytes of the README's PNG
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a model sees of one clip.
+
+    Attributes:
+        frames: uint8 (T, S, S, 3), those that go into the model.
+        framesets: uint8 (G, S, S, 3), what DualPath's temporal path makes of them.
+        grid: rows and columns of a frameset.
+    """
+
+    frames: UInt8[np.ndarray, "t s s 3"]
+    framesets: UInt8[np.ndarray, "g s s 3"]
+    grid: tuple[int, int]
+
+    @property
+    def shown(self) -> list[int]:
+        """Indices of the frames to show: at even distances, the first and the last among them."""
+        count = len(self.frames)
+        return [round(i) for i in np.linspace(0, count - 1, min(FRAMES_SHOWN, count)).tolist()]
+
+
+def look(model: VideoClassifier, path: Path) -> Looks:
+    """Reads a file exactly as for a prediction with one view.
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+    assert isinstance(model.model, DualPath), "only DualPath has framesets"
+    (indices,) = test_indices(probe(path).num_frames, model.spec.sampling, num_clips=1)
+    frames = read_frames(path, indices.tolist(), short_side=model.size).frames
+    clip = test_transform(frames, size=model.size, num_crops=1)
+    framesets = model.model.framesets(clip.to(model.device))[0].round().clamp(0, 255)
+    return Looks(_pixels(clip[0]), _pixels(framesets.cpu()), model.model.config.grid)
+
+
+def _pixels(pictures: Tensor) -> np.ndarray:
+    return pictures.permute(0, 2, 3, 1).numpy().astype(np.uint8)
+
+
+def in_pairs(classes: tuple[str, ...]) -> list[int]:
+    """Labels in an order that puts opposites of the synthetic clips side by side; as they are for other classes."""
+    if sorted(classes) != sorted(CLASSES):
+        return list(range(len(classes)))
+    return [classes.index(name) for pair in PAIRS for name in pair]
+
+
+def choose_right(evaluation: Evaluation, count: int) -> list[int]:
+    """Indices of the first rightly classified video of each class, at most `count`, no confidence looked at.
+
+    One pair of opposites comes first, then one class of each other pair, then the rest.
+    """
+    order = in_pairs(evaluation.classes)
+    order = order[:2] + order[2::2] + order[3::2]
+    right = evaluation.predictions == evaluation.labels
+    firsts = (np.flatnonzero(right & (evaluation.labels == label)) for label in order)
+    return [int(found[0]) for found in firsts if len(found)][:count]
+
+
+def choose_wrong(evaluation: Evaluation, count: int) -> list[int]:
+    """Indices of the most confident mistakes, worst first, at most `count`; undecodable videos are no mistakes here."""
+    guesses = evaluation.predictions
+    wrong = np.flatnonzero((guesses >= 0) & (guesses != evaluation.labels))
+    confidence = evaluation.scores[wrong, guesses[wrong]]
+    return [int(i) for i in wrong[np.argsort(-confidence, kind="stable")][:count]]
+
+
+def inline(picture: UInt8[np.ndarray, "h w 3"]) -> str:
+    """A picture as a data URL (JPEG)."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=88, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def write_picture(path: Path, found: dict[str, Evaluation], model: VideoClassifier) -> None:
+    """Three held-out clips as rows of one PNG, 1400 pixels wide: frames, frameset, true class, prediction.
+
+    Args:
+        path: the PNG.
+        found: the evaluations; "dualpath" is looked at.
+        model: the trained DualPath.
+    """
+    evaluation = found["dualpath"]
+    right = choose_right(evaluation, len(evaluation.classes))
+    candidates = [*right[:2], *right[4:5], *right[2:], *choose_wrong(evaluation, 3)]
+    clips = list(dict.fromkeys(candidates))[:3]
+    width, head, pitch = 1400, 58, 244
+    canvas = _Canvas(width, head + pitch * len(clips) + 6)
+    canvas.text(28, 34, f"{FRAMES_SHOWN} of the clip's frames", size=15, color="#5b6470")
+    canvas.text(1372, 34, "its frameset: time runs like text", size=14, ha="right", color="#5b6470")
+    for row, index in enumerate(clips):
+        _draw_clip(canvas, head + pitch * row, evaluation, index, look(model, evaluation.videos[index].path))
+    write_whole(path, canvas.png())
+
+
+def _draw_clip(canvas: _Canvas, top: int, evaluation: Evaluation, index: int, looks: Looks) -> None:
+    guess = int(evaluation.predictions[index])
+    truth, told = evaluation.classes[evaluation.labels[index]], evaluation.classes[guess]
+    right = guess == evaluation.labels[index]
+    side, gap = 130, 8
+    canvas.text(28, top + 30, truth, size=21, weight="bold")
+    verdict = f"predicted “{told}” ({evaluation.scores[index, guess]:.2f}), {'correct' if right else 'wrong'}"
+    canvas.text(28 + 8 * side + 7 * gap, top + 30, verdict, size=16, ha="right", color="#00639b" if right else "#b34700")
+    for place, frame in enumerate(looks.shown):
+        left = 28 + place * (side + gap)
+        canvas.picture(left, top + 48, side, looks.frames[frame])
+        canvas.text(left + side // 2, top + 197, str(frame + 1), size=13, ha="center", color="#5b6470")
+    canvas.picture(1162, top + 4, 210, looks.framesets[0])
+
+
+class _Canvas:
+    """A white figure addressed in pixels from its top left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+        FigureCanvasAgg(self.figure)
+
+    def text(self, x: int, y: int, words: str, *, size: int, **style: Any) -> None:
+        # 1 pixel is 0.72 points at 100 dots an inch.
+        words = words.replace("$", r"\$")
+        self.figure.text(x / self.width, 1 - y / self.height, words, fontsize=0.72 * size, va="baseline", **style)
+
+    def picture(self, left: int, top: int, side: int, pixels: np.ndarray) -> None:
+        box = (left / self.width, 1 - (top + side) / self.height, side / self.width, side / self.height)
+        axes = self.figure.add_axes(box)
+        axes.imshow(pixels, interpolation="lanczos")
+        axes.set_axis_off()
+
+    def png(self) -> bytes:
+        """The figure, with as many colours as keep it small enough for a README."""
+        plain = io.BytesIO()
+        self.figure.savefig(plain, format="png")
+        picture = Image.open(plain).convert("RGB")
+        content = plain.getvalue()
+        for bits in (6, 5, 4):
+            if len(content) <= LARGEST_PICTURE:
+                break
+            small = io.BytesIO()
+            levels = np.round(np.linspace(0, 255, 2**bits))
+            picture.point([int(levels[round(i * (2**bits - 1) / 255)]) for i in range(256)] * 3).save(
+                small, format="png", optimize=True
+            )
+            content = small.getvalue()
+        return content
