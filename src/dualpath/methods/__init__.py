@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from dualpath.nn.backbone import Backbone
 MethodConfig = DualPathConfig | LinearProbeConfig
 
 
+@runtime_checkable
 class VideoModel(Protocol):
     """The one face of every method: a module whose `forward` takes uint8 (B,T,C,H,W) and gives logits (B,K)."""
 

@@ -1,0 +1,452 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dualpath.cli import main
+from dualpath.data.clips import TrainClips
+from dualpath.data.manifest import DataError
+from dualpath.engine import loop, prepare
+from dualpath.engine.config import TrainConfig
+from dualpath.engine.log import Log, read_log
+from dualpath.engine.state import read_position
+from dualpath.engine.train import learning_rate, train
+from dualpath.errors import DualPathError, Interrupted
+from dualpath.methods.dualpath import DualPath
+from dualpath.nn.backbone import EMBEDDED, BackboneConfig, load_backbone
+from runs import flags, run_config, scan_here, write_clip
+
+FINAL = "training_state.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _quick_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "scan", scan_here)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, clips: Path, weights: Path) -> Callable[[int], Path]:
+    """Runs of 2 epochs that nothing interrupts, by `accumulate`."""
+    done: dict[int, Path] = {}
+
+    def run(accumulate: int) -> Path:
+        if accumulate not in done:
+            done[accumulate] = tmp_path_factory.mktemp("straight") / str(accumulate)
+            train(clips, done[accumulate], run_config(weights, accumulate=accumulate))
+        return done[accumulate]
+
+    return run
+
+
+@contextmanager
+def at_step(step: int, do: Callable[[], object]) -> Iterator[None]:
+    """Does something right after a step was logged, before anything is saved."""
+    original = Log.step
+
+    def spy(self: Log, position: Any, **figures: Any) -> float:
+        told = original(self, position, **figures)
+        if position.step == step:
+            do()
+        return told
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Log, "step", spy)
+        yield
+
+
+def told(folder: Path) -> list[tuple[int, int, float, float]]:
+    steps, _ = read_log(folder)
+    return [(line["step"], line["epoch"], line["loss"], line["lr"]) for line in steps]
+
+
+def assert_same_run(folder: Path, wanted: Path) -> None:
+    """The same losses to the last digit, the same validation, the same bits in weights and moments."""
+    assert told(folder) == told(wanted)
+    epochs, wanted_epochs = (
+        [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(f)[1]] for f in (folder, wanted)
+    )
+    assert epochs == wanted_epochs
+    found, expected = load_file(folder / FINAL), load_file(wanted / FINAL)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for name in ("last", "best"):
+        ours, theirs = (f / name / "adapter_model.safetensors" for f in (folder, wanted))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "step", "number", "code"),
+    [(1, 2, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 3, signal.SIGTERM, 143), (1, 6, signal.SIGTERM, 143)],
+    ids=["mid-epoch", "end of an epoch", "accumulating", "after the last step"],
+)
+def test_signal_and_resume_equal_an_uninterrupted_run(
+    tmp_path: Path,
+    clips: Path,
+    weights: Path,
+    straight: Callable[[int], Path],
+    capsys: pytest.CaptureFixture[str],
+    accumulate: int,
+    step: int,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    config = run_config(weights, accumulate=accumulate)
+    handler = signal.getsignal(number)
+    with at_step(step, lambda: os.kill(os.getpid(), number)), pytest.raises(Interrupted) as stop:
+        train(clips, tmp_path / "run", config)
+    assert 128 + stop.value.signum == code
+    assert str(stop.value) == (
+        f"stopped by {number.name} after step {step}; its state is in {tmp_path / 'run'}, --resume continues it"
+    )
+    assert signal.getsignal(number) is handler
+    assert read_position(tmp_path / "run")[0].step == step
+    assert (tmp_path / "run" / "last" / "adapter_model.safetensors").is_file()
+    capsys.readouterr()
+    results = train(clips, tmp_path / "run", config, resume=True)
+    assert f"resuming   after step {step} of " in capsys.readouterr().err
+    assert results["epoch"] == 2
+    assert_same_run(tmp_path / "run", straight(accumulate))
+
+
+def test_exit_code_and_sentence_of_the_command_line(
+    tmp_path: Path, clips: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(clips), "--output", str(tmp_path / "run"), *flags(weights), "--epochs", "1"]
+    with at_step(1, lambda: os.kill(os.getpid(), signal.SIGINT)):
+        assert main(words) == 130
+    assert capsys.readouterr().err.endswith(
+        f"dualpath: stopped by SIGINT after step 1; its state is in {tmp_path / 'run'}, --resume continues it\n"
+    )
+    with at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        assert main([*words, "--resume"]) == 143
+    assert main([*words, "--resume"]) == 0
+    assert [step for step, *_ in told(tmp_path / "run")] == [1, 2, 3]
+    assert main([*words, "--resume"]) == 2
+    assert capsys.readouterr().err.endswith(f"the run in {tmp_path / 'run'} is complete (1 epochs); nothing to resume\n")
+
+
+KILLED = """
+import os, signal, sys
+from dualpath.cli import main
+from dualpath.engine.log import Log
+original = Log.step
+def step(self, position, **figures):
+    told = original(self, position, **figures)
+    if position.step == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return told
+Log.step = step
+if __name__ == "__main__":
+    main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("accumulate", "step"), [(1, 5), (2, 1)], ids=["second epoch", "before the first save"])
+def test_kill_9_and_resume_with_other_workers(
+    tmp_path: Path, clips: Path, weights: Path, straight: Callable[[int], Path], accumulate: int, step: int
+) -> None:
+    output = tmp_path / "run"
+    (tmp_path / "killed.py").write_text(KILLED)
+    words = ["train", str(clips), "--output", str(output), *flags(weights), "--epochs", "2", "--save-every", "0"]
+    words += ["--accumulate", str(accumulate), "--color-jitter", "0.3", "--min-scale", "0.5"]
+    killed = subprocess.run([sys.executable, tmp_path / "killed.py", str(step), *words], capture_output=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert read_position(output)[0].step == step - 1  # killed before its last step was saved
+    assert len(told(output)) == step
+    workers = 1 if accumulate == 1 else 0
+    train(clips, output, run_config(weights, accumulate=accumulate, workers=workers, save_every=7.0), resume=True)
+    assert_same_run(output, straight(accumulate))
+
+
+def test_killed_during_the_validation(
+    tmp_path: Path, clips: Path, weights: Path, straight: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(clips, tmp_path / "run", run_config(weights))
+    position, _ = read_position(tmp_path / "run")
+    assert (position.step, position.epoch, position.closed) == (3, 1, 0)
+    train(clips, tmp_path / "run", run_config(weights), resume=True)
+    assert_same_run(tmp_path / "run", straight(1))
+
+
+def test_learning_rate_by_hand(clips: Path, straight: Callable[[int], Path]) -> None:
+    found = [learning_rate(step, peak=1e-3, warmup=2, total=6) for step in range(6)]
+    assert found == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.8535534e-3, 0.5e-3, 0.1464466e-3], rel=1e-6)
+    # 3 steps an epoch, 1 epoch of warm-up, then a cosine over 3 steps.
+    lrs = [lr for *_, lr in told(straight(1))]
+    assert lrs == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3, 0.75e-3, 0.25e-3], rel=1e-9)
+    # Accumulating two batches: 2 steps an epoch, the second one of a single batch.
+    assert [lr for *_, lr in told(straight(2))] == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.5e-3], rel=1e-9)
+
+
+def test_learning_rate_scales_with_the_effective_batch() -> None:
+    assert TrainConfig(batch_size=4, accumulate=2, base_lr=8e-3).peak_lr == pytest.approx(2.5e-4)
+    assert TrainConfig(batch_size=256, accumulate=1, base_lr=8e-3).peak_lr == pytest.approx(8e-3)
+    assert TrainConfig(batch_size=4, lr=3e-5).peak_lr == 3e-5
+
+
+def test_accumulation_equals_the_big_batch(tmp_path: Path, clips: Path, weights: Path, straight: Callable[[int], Path]) -> None:
+    train(clips, tmp_path / "run", run_config(weights, batch_size=8, accumulate=1))
+    big, small = told(tmp_path / "run"), told(straight(2))
+    assert [loss for *_, loss, _ in big] == pytest.approx([loss for *_, loss, _ in small], rel=1e-5)
+    ours, theirs = load_file(tmp_path / "run" / FINAL), load_file(straight(2) / FINAL)
+    for name in ours:
+        if name.startswith("model."):
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=2e-5)
+
+
+def test_clip_grad_bounds_the_norm(tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = torch.nn.utils.clip_grad_norm_
+    norms: list[tuple[float, float]] = []
+
+    def spy(parameters: list[torch.nn.Parameter], largest: float) -> Tensor:
+        norm = original(parameters, largest)
+        after = math.sqrt(sum(float(p.grad.double().square().sum()) for p in parameters if p.grad is not None))
+        norms.append((float(norm), after))
+        return norm
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    train(clips, tmp_path / "clipped", run_config(weights, epochs=1, clip_grad=1e-2))
+    assert all(before > 2e-2 for before, _ in norms)
+    assert [after for _, after in norms] == pytest.approx([1e-2] * 3, rel=1e-3)
+    norms.clear()
+    train(clips, tmp_path / "free", run_config(weights, epochs=1, clip_grad=0.0))
+    assert [after for _, after in norms] == pytest.approx([before for before, _ in norms], rel=1e-4)
+
+
+def test_label_smoothing_by_hand() -> None:
+    right = -math.log(math.exp(2) / (math.exp(2) + 2))
+    wrong = -math.log(1 / (math.exp(2) + 2))
+    logits, labels = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
+    assert loop._losses(logits, labels, smoothing=0.0).tolist() == pytest.approx([right])
+    # 0.9 of the target on the label, 0.1 spread over all three classes.
+    expected = (0.9 + 0.1 / 3) * right + 2 * (0.1 / 3) * wrong
+    assert loop._losses(logits, labels, smoothing=0.1).tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_non_finite_loss_names_its_samples_and_can_be_resumed(
+    tmp_path: Path,
+    clips: Path,
+    weights: Path,
+    straight: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    accumulate: int,
+) -> None:
+    read, forward = TrainClips.__getitem__, DualPath.forward
+    poisoned = {"train/red/3.mp4", "train/blue/1.mp4"}
+
+    def marked(self: TrainClips, key: tuple[int, int]) -> tuple[int, Tensor, int]:
+        index, frames, label = read(self, key)
+        white = key[0] == 1 and self.videos[index].name in poisoned
+        return index, torch.full_like(frames, 255) if white else frames, label
+
+    def sick(self: DualPath, frames: Tensor) -> Tensor:
+        logits = forward(self, frames)
+        return torch.where((frames == 255).flatten(1).all(dim=1)[:, None], torch.nan, logits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainClips, "__getitem__", marked)
+        patch.setattr(DualPath, "forward", sick)
+        with pytest.raises(DualPathError, match="is not finite for") as problem:
+            train(clips, tmp_path / "run", run_config(weights, accumulate=accumulate))
+    position, _ = read_position(tmp_path / "run")
+    message = str(problem.value)
+    assert message.startswith(f"the loss of step {position.step + 1} is not finite for train/")
+    named = set(message.split("not finite for ")[1].split(";")[0].split(", "))
+    assert named
+    assert named <= poisoned
+    assert message.endswith("the state before that step is kept")
+    assert position.epoch == 1
+    assert told(tmp_path / "run") == told(straight(accumulate))[: position.step]
+    train(clips, tmp_path / "run", run_config(weights, accumulate=accumulate), resume=True)
+    assert_same_run(tmp_path / "run", straight(accumulate))
+
+
+def test_non_finite_gradient_stops_too(tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = DualPath.forward
+    monkeypatch.setattr(DualPath, "forward", lambda self, frames: (x := forward(self, frames)) + (0 * x).sqrt())
+    with pytest.raises(DualPathError, match=r"the gradient of step 1 is not finite for train/\w+/\d.mp4, train/"):
+        train(clips, tmp_path / "run", run_config(weights, clip_grad=0.0))
+    state = load_file(tmp_path / "run" / FINAL)
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_files_of_a_run(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {"best", "last", "log.jsonl", "run.json", "tensorboard", FINAL}
+    record = json.loads((trained / "run.json").read_text())
+    assert record["settings"]["epochs"] == 4
+    assert record["settings"]["grid"] == [2, 2]
+    assert record["data"]["counts"] == {
+        "train": {"blue": 6, "red": 6},
+        "val": {"blue": 2, "red": 2},
+        "test": {"blue": 0, "red": 0},
+    }
+    steps, epochs = read_log(trained)
+    assert [(line["step"], line["epoch"]) for line in steps] == [(i + 1, i // 3 + 1) for i in range(12)]
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+    assert [line["step"] for line in epochs] == [3, 6, 9, 12]
+    assert all(line["val_protocol"] == "4 frames x 1 clip x 1 crop" for line in epochs)
+
+
+def test_tensorboard_says_what_the_log_says(trained: Path) -> None:
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    (file,) = (trained / "tensorboard").iterdir()
+    events = list(LegacyEventFileLoader(str(file)).Load())
+    assert events[0].file_version == "brain.Event:2"
+    found: dict[str, list[tuple[int, float]]] = {}
+    for event in events:
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    steps, epochs = read_log(trained)
+    assert found.keys() == {"train/loss", "train/lr", "train/clips_per_s", "val/top1", "val/mean_class_accuracy"}
+    assert found["train/loss"] == [(line["step"], pytest.approx(line["loss"])) for line in steps]
+    assert found["val/top1"] == [(line["step"], pytest.approx(line["val_top1"])) for line in epochs]
+
+
+def test_it_learns_colours(trained: Path) -> None:
+    steps, epochs = read_log(trained)
+    assert sum(line["loss"] for line in steps[-3:]) < 0.8 * sum(line["loss"] for line in steps[:3])
+    assert epochs[-1]["val_top1"] == 1.0
+    best = json.loads((trained / "best" / "adapter_config.json").read_text())["training"]
+    assert best["val_top1"] == max(line["val_top1"] for line in epochs)
+    # The later of two equals has seen more.
+    assert best["epoch"] == max(line["epoch"] for line in epochs if line["val_top1"] == best["val_top1"])
+
+
+def test_best_is_kept_when_later_epochs_are_worse(
+    tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = loop.evaluate
+    shares = iter([0.25, 0.75, 0.5])
+
+    def pretend(*args: Any, **options: Any) -> Any:
+        found = original(*args, **options)
+        share = next(shares)
+        return type("Found", (), {
+            "top": lambda self, k: share, "summary": lambda self: found.summary(), "protocol": found.protocol
+        })()  # fmt: skip
+
+    monkeypatch.setattr(loop, "evaluate", pretend)
+    train(clips, tmp_path / "run", run_config(weights, epochs=3))
+    kept = {n: json.loads((tmp_path / "run" / n / "adapter_config.json").read_text())["training"] for n in ("best", "last")}
+    assert (kept["best"]["epoch"], kept["best"]["val_top1"]) == (2, 0.75)
+    assert (kept["last"]["epoch"], kept["last"]["val_top1"]) == (3, 0.5)
+    assert kept["best"]["batch"] == 4
+
+
+def test_frozen_tensors_do_not_change(tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[loop.Run] = []
+    go = loop.Run.go
+    monkeypatch.setattr(loop.Run, "go", lambda self: (runs.append(self), go(self))[1])
+    train(clips, tmp_path / "run", run_config(weights))
+    fresh = load_backbone(BackboneConfig(EMBEDDED, str(weights))).state_dict()
+    after = runs[0].inner.backbone.state_dict()  # pyright: ignore
+    assert after.keys() == fresh.keys()
+    assert all(torch.equal(after[name], fresh[name]) for name in fresh)
+    names = set(load_file(tmp_path / "run" / "last" / "adapter_model.safetensors"))
+    assert not any(name.startswith("backbone") for name in names)
+
+
+def copy(clips: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(clips, folder))
+
+
+def test_bad_files_are_told_all_at_once_or_left_out(
+    tmp_path: Path, clips: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = copy(clips, tmp_path / "data")
+    (data / "train/red/text.mp4").write_text("hello")
+    (data / "val/blue/empty.webm").write_bytes(b"")
+    with pytest.raises(DataError) as problem:
+        train(data, tmp_path / "run", run_config(weights))
+    assert str(problem.value).splitlines()[1:] == [
+        "  train/red/text.mp4 is not a video but a text file",
+        "  val/blue/empty.webm is empty (0 bytes)",
+        "  2 of 18 videos cannot be used; remove or replace them, or leave them out with --max_bad_files 0.12",
+    ]
+    assert not (tmp_path / "run").exists()
+    capsys.readouterr()
+    train(data, tmp_path / "run", run_config(weights, epochs=1, max_bad_files=0.12))
+    told_err = capsys.readouterr().err
+    assert "left out 2 unreadable videos:\n  train/red/text.mp4 is not a video but a text file\n" in told_err
+    assert "12 train, 4 val videos of 2 classes" in told_err
+
+
+def test_short_videos_are_told_once(tmp_path: Path, clips: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = copy(clips, tmp_path / "data")
+    write_clip(data / "train/red/short.mp4", "red", seed=1, frames=2)
+    write_clip(data / "val/red/short.mp4", "red", seed=2, frames=3)
+    train(data, tmp_path / "run", run_config(weights, epochs=1))
+    told_err = capsys.readouterr().err
+    assert "2 of 18 videos have fewer than 4 frames (train/red/short.mp4 has 2): their last frame is repeated" in told_err
+    assert told_err.count("repeated") == 1
+
+
+def test_video_that_vanishes_during_the_training(
+    tmp_path: Path, clips: Path, weights: Path, straight: Callable[[int], Path]
+) -> None:
+    data = copy(clips, tmp_path / "data")
+    lost = data / "train/red/2.mp4"
+    with at_step(3, lost.unlink), pytest.raises(DualPathError) as problem:
+        train(data, tmp_path / "run", run_config(weights))
+    position, _ = read_position(tmp_path / "run")
+    assert str(problem.value) == (
+        f"{lost}: there is no such file, though it could be read before; put it back or mend it; "
+        f"the state after step {position.step} is kept, --resume continues it"
+    )
+    assert position.step >= 3
+    shutil.copy(clips / "train/red/2.mp4", lost)
+    train(data, tmp_path / "run", run_config(weights), resume=True)
+    assert_same_run(tmp_path / "run", straight(1))
+
+
+def test_resume_refuses_another_run(tmp_path: Path, clips: Path, weights: Path) -> None:
+    data = copy(clips, tmp_path / "data")
+    config = run_config(weights, epochs=1)
+    with at_step(1, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Interrupted):
+        train(data, tmp_path / "run", config)
+    before = hashlib.sha256((tmp_path / "run" / FINAL).read_bytes()).hexdigest()
+    with pytest.raises(DualPathError, match=r"other settings \(seed was 0, now 1\); resume with the same ones"):
+        train(data, tmp_path / "run", replace(config, training=replace(config.training, seed=1)), resume=True)
+    shutil.move(data / "train/red/5.mp4", data / "train/blue/6.mp4")
+    with pytest.raises(DualPathError, match="other videos, labels or splits"):
+        train(data, tmp_path / "run", config, resume=True)
+    assert hashlib.sha256((tmp_path / "run" / FINAL).read_bytes()).hexdigest() == before
+
+
+def test_checkpoint_half_replaced_by_a_kill_is_brought_back(
+    tmp_path: Path, clips: Path, weights: Path, straight: Callable[[int], Path]
+) -> None:
+    with at_step(4, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Interrupted):
+        train(clips, tmp_path / "run", run_config(weights))
+    (tmp_path / "run" / "best").rename(tmp_path / "run" / ".best.old")
+    (tmp_path / "run" / f".{FINAL}.123.tmp").write_bytes(b"half")
+    with at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Interrupted):
+        train(clips, tmp_path / "run", run_config(weights), resume=True)
+    assert (tmp_path / "run" / "best" / "adapter_model.safetensors").is_file()
+    assert not list((tmp_path / "run").glob(".*"))
+    train(clips, tmp_path / "run", run_config(weights), resume=True)
+    assert_same_run(tmp_path / "run", straight(1))
