@@ -188,6 +188,8 @@ def _spec(folder: Path, config: dict[str, Any], weights: str | None) -> ModelSpe
     try:
         options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config["method_config"].items()}
         backbone = config["backbone"]
+        if len(config["id2label"]) < 2:
+            raise KeyError("id2label")
         return ModelSpec(
             method=config["method"],
             options=find_method(config["method"]).config(**options),

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import dualpath
+from dualpath.data.manifest import read_manifest
+from dualpath.engine.evaluate import evaluate
+from dualpath.engine.predict import VideoClassifier
+from dualpath.errors import DualPathError, VideoError
+from runs import write_clip
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> VideoClassifier:
+    return dualpath.load(trained, precision="fp32")
+
+
+def test_predict_gives_labels_and_scores_best_first(model: VideoClassifier, clips: Path) -> None:
+    found = model.predict(clips / "val" / "red" / "0.mp4")
+    assert [set(guess) for guess in found] == [{"label", "score"}] * 2
+    assert [guess["label"] for guess in found] == ["red", "blue"]
+    assert found[0]["score"] > found[1]["score"]
+    assert sum(float(guess["score"]) for guess in found) == pytest.approx(1)
+    assert model.predict(str(clips / "val" / "blue" / "0.mp4"), top_k=1)[0]["label"] == "blue"
+
+
+def test_top_k_limits(model: VideoClassifier, clips: Path) -> None:
+    video = clips / "val" / "red" / "0.mp4"
+    assert len(model.predict(video, top_k=1)) == 1
+    assert len(model.predict(video, top_k=99)) == 2
+    with pytest.raises(DualPathError, match="top_k 0 must be at least 1"):
+        model.predict(video, top_k=0)
+
+
+def test_predict_and_evaluate_agree(model: VideoClassifier, clips: Path) -> None:
+    videos = read_manifest(clips).split("val")
+    table = evaluate(model, videos, batch_size=4, workers=0).scores
+    for row, video in zip(table, videos, strict=True):
+        found = {guess["label"]: guess["score"] for guess in model.predict(video.path)}
+        assert [found[name] for name in model.classes] == pytest.approx(row.tolist(), rel=1e-5)
+
+
+def test_run_folder_means_its_best(trained: Path, clips: Path, model: VideoClassifier) -> None:
+    video = clips / "val" / "red" / "1.mp4"
+    assert dualpath.load(trained / "best", precision="fp32").predict(video) == model.predict(video)
+
+
+def test_short_videos_are_told_once(trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fresh = dualpath.load(trained, precision="fp32")
+    short = [write_clip(tmp_path / f"{i}.mp4", "red", seed=i, frames=2) for i in range(2)]
+    for path in short:
+        assert fresh.predict(path, top_k=1)[0]["label"] == "red"
+    told = capsys.readouterr().err
+    assert told == f"{short[0]} has 2 frames, fewer than 4: its last one is repeated\n"
+
+
+def test_unreadable_file(model: VideoClassifier, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(VideoError, match=r"text.mp4: is not a video but a text file"):
+        model.predict(tmp_path / "text.mp4")
+    with pytest.raises(VideoError, match=r"nope.mp4: there is no such file"):
+        model.predict(tmp_path / "nope.mp4")

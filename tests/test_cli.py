@@ -1,0 +1,376 @@
+"""The command line as a user meets it: what it says, where it says it, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import dualpath
+from dualpath.cli import main
+from dualpath.engine import prepare
+from dualpath.nn import hub
+from runs import flags, scan_here, write_clip
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _quick_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "scan", scan_here)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs words that must end with exit code 2; gives the last thing said on stderr, nothing being on stdout."""
+
+    def run(*words: object) -> str:
+        capsys.readouterr()
+        assert main([str(word) for word in words]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.count("dualpath: ") == 1
+        assert "Traceback" not in said.err
+        return said.err.split("dualpath: ")[1].rstrip("\n")
+
+    return run
+
+
+@pytest.fixture
+def train_words(clips: Path, weights: Path, tmp_path: Path) -> Callable[..., list[Any]]:
+    def words(*more: object, data: Path = clips, output: Path | None = None) -> list[Any]:
+        return ["train", data, "--output", output or tmp_path / "run", *flags(weights), "--epochs", "1", *more]
+
+    return words
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from dualpath.cli import main; main([word for word in sys.argv[1:]]); "
+        "print(sorted({'torch', 'numpy', 'timm', 'av', 'rich', 'jsonargparse'} & set(sys.modules)), file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("usage: dualpath VERB ...\n")
+    assert all(f"\n  {verb}" in told.stdout for verb in ("train", "evaluate", "predict", "demo", "doctor"))
+    assert told.stderr == "[]\n"
+    told = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == (f"{dualpath.__version__}\n", "[]\n")
+
+
+def test_a_run_as_a_user_sees_it(clips: Path, weights: Path, tmp_path: Path) -> None:
+    """Through real processes: results on stdout, the story on stderr, and not one warning of a library."""
+
+    def run(*words: object) -> tuple[str, list[str]]:
+        line = [sys.executable, "-m", "dualpath.cli", *map(str, words)]
+        told = subprocess.run(line, capture_output=True, text=True, timeout=300)
+        assert told.returncode == 0, told.stderr
+        return told.stdout, told.stderr.splitlines()
+
+    output = tmp_path / "run"
+    out, err = run("train", clips, "--output", output, *flags(weights), "--epochs", 1)
+    assert out.startswith("trained 1 epochs, validation top-1 ")
+    assert out.endswith(f" % (4 frames x 1 clip x 1 crop); checkpoints in {output}\n")
+    starts = ["checking videos 16/16", "method ", "parameters ", "a view ", "data ", "batch ", "length ", "memory ", "device ",
+              "training 3/3 epoch 1/1 loss "]  # fmt: skip
+    assert len(err) == len(starts), err
+    assert all(line.startswith(start) for line, start in zip(err, starts, strict=True)), err
+    assert "clips/s" in err[-1]
+    assert "decoded frames/s" in err[-1]
+    out, err = run("predict", output, clips / "val/red/0.mp4", "--json")
+    assert json.loads(out)[0]["predictions"][0].keys() == {"label", "score"}
+    assert err == []
+
+
+def test_hyphens_and_underscores_are_the_same(train_words: Callable[..., list[Any]], refused: Refused) -> None:
+    assert refused(*train_words("--batch-size", 0)) == "batch_size is 0, but it must be at least 1"
+    assert refused(*train_words("--batch_size=0")) == "batch_size is 0, but it must be at least 1"
+
+
+def test_yaml_config_and_flags_that_win(train_words: Callable[..., list[Any]], tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("seed: 5\nwarmup_epochs: 0.5\nlabel_smoothing: 0.0\n")
+    words = train_words("--config", tmp_path / "small.yaml", "--seed", 7)
+    assert main([str(word) for word in words]) == 0
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert (settings["seed"], settings["warmup_epochs"], settings["label_smoothing"]) == (7, 0.5, 0.0)
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["doctor", "--json"]) == 0
+    found = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert {"python", "torch", "av", "cpu", "decoder", "embedded backbone", "hub", "disk"} <= found.keys()
+    assert found["decoder"] == {"what": "decoder", "state": "ok", "detail": "PyAV's h264: wrote and read back 12 frames"}
+    assert found["hub"]["state"] == "missing"
+    assert all(finding["state"] in ("ok", "missing", "problem") for finding in found.values())
+    assert main(["doctor"]) == 0
+    assert "decoder" in capsys.readouterr().out
+
+
+# --- what is given to train
+
+
+def test_data_that_is_not_there(train_words: Callable[..., list[Any]], refused: Refused, tmp_path: Path, clips: Path) -> None:
+    assert refused(*train_words(data=tmp_path / "nope")) == f"{tmp_path / 'nope'}: no such file or folder"
+    (tmp_path / "empty").mkdir()
+    assert refused(*train_words(data=tmp_path / "empty")).startswith(f"{tmp_path / 'empty'}: holds no videos; put each video")
+    shutil.copytree(clips / "train" / "red", tmp_path / "one" / "red")
+    assert refused(*train_words(data=tmp_path / "one")) == (
+        f"{tmp_path / 'one'}: holds one class only ('red'); a classifier needs at least two"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,kind\nred.mp4,red\n", "t.csv has no column label or class; it has path, kind"),
+        ("path,label,split\nred.mp4,red,foo\n", "t.csv line 2 has the split 'foo' for red.mp4; allowed are train, "),
+        ("path,label\nred.mp4,red\nnope.mp4,blue\n", "t.csv line 3 names a file that is not there: "),
+        (
+            "path,label,split\nred.mp4,red,train\nblue.mp4,blue,train\n./red.mp4,red,val\n",
+            "the same video is in two splits: red.mp4 (line 2) in train, red.mp4 (line 4) in val",
+        ),
+    ],
+    ids=["column", "split", "file", "twice"],
+)
+def test_csv(
+    train_words: Callable[..., list[Any]], refused: Refused, clips: Path, tmp_path: Path, text: str, said: str
+) -> None:
+    for colour in ("red", "blue"):
+        shutil.copy(clips / "train" / colour / "0.mp4", tmp_path / f"{colour}.mp4")
+    (tmp_path / "t.csv").write_text(text)
+    assert said in refused(*train_words(data=tmp_path / "t.csv"))
+
+
+def test_files_that_are_no_videos(train_words: Callable[..., list[Any]], refused: Refused, clips: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(clips, data)
+    (data / "train/red/text.mp4").write_text("hello")
+    whole = (data / "train/red/0.mp4").read_bytes()
+    (data / "train/red/cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with av.open(str(data / "train/red/sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate, silence.pts = 16000, 0
+        container.mux(stream.encode(silence))  # pyright: ignore
+        container.mux(stream.encode(None))  # pyright: ignore
+    lines = refused(*train_words(data=data)).splitlines()
+    assert lines[0] == f"4 problems in {data}:"
+    assert lines[1].startswith("  train/red/cut.mp4 ")
+    assert lines[2:] == [
+        "  train/red/sound.mp4 holds no video, only audio",
+        "  train/red/text.mp4 is not a video but a text file",
+        "  3 of 19 videos cannot be used; remove or replace them, or leave them out with --max_bad_files 0.16",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--num-frames", "6"], "6 frames do not fill framesets of 2x2 = 4 frames; take a multiple of 4 (4, 8, 12 ...)"),
+        (["--num-spatial-frames", "8"], "the spatial path takes 8 frames but a clip has 4; lower num_spatial_frames or"),
+        (["--grid", "[3,3]", "--num-frames", "9"], "frames of 128x128 pixels cannot be cut into a grid of 3x3; take a grid"),
+        (["--method", "foo"], "unknown method 'foo'; there are dualpath, linear_probe"),
+        (["--backbone", "vit_foo"], "unknown backbone 'vit_foo'; there are stills_vit_tiny_patch16_128, and timm's"),
+        (["--backbone", "resnet18"], "backbone resnet18 is a ResNet, not a plain VisionTransformer; choose one such as"),
+        (["--backbone", "vit_tiny_patch16_224.foo"], "unknown backbone 'vit_tiny_patch16_224.foo': Invalid pretrained tag"),
+        (["--weights", "/nope"], "no weight file /nope; --weights takes a safetensors file of stills_vit_tiny_patch16_128"),
+        (["--epoch", "3"], "unknown option --epoch (did you mean --epochs?); see dualpath train --help"),
+        (["--batchsize", "3"], "unknown option --batchsize (did you mean --batch_size?); see dualpath train --help"),
+        (["--epochs", "three"], "--epochs three: expected is a whole number; see dualpath train --help"),
+        (["--lr", "fast"], "--lr fast: expected is a number; see dualpath train --help"),
+        (["--lr", "-1"], "lr is -1.0, but it must be a number above 0"),
+        (["--grid", "2x2"], "--grid 2x2: expected is a list in brackets, such as [4,4]; see dualpath train --help"),
+        (["--hflip", "maybe"], "--hflip maybe: expected is one of 'auto', 'on', 'off'; see dualpath train --help"),
+        (["--workers", "-7"], "workers is -7, but it must be 0 or more, or -1 for a choice by the machine"),
+        (["--val-fraction", "1.5"], "val_fraction is 1.5; it must be at least 0 and less than 1"),
+        (["--resume"], "it holds no training_state.safetensors; start without --resume"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_settings_come_before_any_video_is_read(
+    train_words: Callable[..., list[Any]],
+    refused: Refused,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    said: str,
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the videos were read")
+
+    monkeypatch.setattr(prepare, "scan", never)
+    assert said in refused(*train_words(*words))
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_verb_and_missing_words(refused: Refused) -> None:
+    assert refused("trian").startswith("unknown verb 'trian' (did you mean train?); there are train, evaluate, predict, ")
+    assert refused("train") == "missing: data, --output; see dualpath train --help"
+
+
+def test_hub_out_of_reach(refused: Refused, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub, "PATIENCE_SECONDS", 1.0)
+    said = refused("train", clips, "--output", tmp_path / "run")
+    assert said.startswith(
+        "the weights of vit_base_patch16_clip_quickgelu_224.openai could not be fetched (http://127.0.0.1:9 "
+    )
+    assert "use --backbone stills_vit_tiny_patch16_128, which needs no download, or --weights FILE" in said
+    assert constants.HF_HUB_OFFLINE is False
+    assert not (tmp_path / "run").exists()
+
+
+def test_output_folder(
+    train_words: Callable[..., list[Any]], refused: Refused, trained: Path, clips: Path, tmp_path: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    assert refused(*train_words(output=trained)) == (
+        f"the output folder {trained} holds another run; give a new folder, or --resume to continue a run"
+    )
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+    assert "holds other files (train ...)" in refused(*train_words(output=clips))
+    (tmp_path / "file").write_text("mine")
+    assert f"{tmp_path / 'file'} is a file" in refused(*train_words(output=tmp_path / "file"))
+    assert f"{tmp_path / 'file'} is a file" in refused(*train_words(output=tmp_path / "file" / "below"))
+    assert (tmp_path / "file").read_text() == "mine"
+    assert "epochs was 4, now 1" in refused(*train_words("--resume", output=trained))
+    assert "is complete (4 epochs)" in refused(*train_words("--epochs", 4, "--resume", output=trained))
+
+
+def test_full_disk(train_words: Callable[..., list[Any]], tmp_path: Path, weights: Path) -> None:
+    """A real limit on the size of files: the fresh state still fits, the one with AdamW's moments does not."""
+    code = (
+        "import resource, sys; from dualpath.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)); "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    words = [str(word) for word in train_words("--save-every", 0)]
+    told = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300)
+    assert told.returncode == 2
+    state = tmp_path / "run" / "training_state.safetensors"
+    assert told.stderr.splitlines()[-1] == (
+        f"dualpath: {state} could not be written (File too large); make room or choose another folder, what was there "
+        "before is unchanged"
+    )
+    assert "Traceback" not in told.stderr
+    assert all(value.isfinite().all() for value in load_file(state).values())
+    assert not list((tmp_path / "run").glob(".*"))
+    assert main([*words, "--resume"]) == 0
+
+
+def test_full_disk_in_the_log(
+    train_words: Callable[..., list[Any]], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dualpath.engine import log
+
+    def full(self: object, event: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(log._Board, "add", lambda self, scalars, step: full(self, scalars))
+    said = refused(*train_words())
+    assert said.endswith(
+        f"{tmp_path / 'run' / 'log.jsonl'} could not be written (No space left on device); make room and continue with --resume"
+    )
+
+
+# --- checkpoints, evaluate, predict
+
+
+@pytest.fixture
+def checkpoint(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained / "best", tmp_path / "checkpoint"))
+
+
+def edit(checkpoint: Path, **changes: Any) -> None:
+    path = checkpoint / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_damaged_checkpoints(checkpoint: Path, clips: Path, refused: Refused) -> None:
+    tensors, config = checkpoint / "adapter_model.safetensors", checkpoint / "adapter_config.json"
+    video = clips / "val/red/0.mp4"
+    data, text = tensors.read_bytes(), config.read_text()
+    tensors.write_bytes(data[:-9])
+    assert f"{tensors} is damaged: its {len(data) - 9:,} bytes are not those that" in refused("predict", checkpoint, video)
+    tensors.unlink()
+    assert refused("predict", checkpoint, video) == f"{tensors} is missing; restore it or train again"
+    tensors.write_bytes(data)
+    for damaged in (text[:200], "[]", "{}"):
+        config.write_text(damaged)
+        assert f"{config} is damaged (" in refused("predict", checkpoint, video)
+    for key in ("backbone", "preprocessing", "method_config", "id2label", "sampling", "data_split"):
+        config.write_text(text)
+        edit(checkpoint, **{key: {}})
+        said = refused("predict", checkpoint, video)
+        # Without its options the method takes its defaults, and the tensors do not fit them.
+        assert ("does not fit the model" if key == "method_config" else f"{config} is damaged (") in said
+    config.unlink()
+    assert "holds no checkpoint: adapter_config.json is missing" in refused("predict", checkpoint, video)
+    assert "there is no such folder" in refused("evaluate", checkpoint / "nope", clips)
+
+
+def test_checkpoint_of_another_backbone(checkpoint: Path, clips: Path, refused: Refused, tmp_path: Path) -> None:
+    from runs import write_weights
+
+    other = write_weights(tmp_path / "other.safetensors", seed=4)
+    said = refused("predict", checkpoint, clips / "val/red/0.mp4", "--weights", other)
+    assert "was trained on another backbone: stills_vit_tiny_patch16_128 here has weights " in said
+    assert said.endswith("give the original weight file with --weights FILE")
+
+
+def test_evaluate_prints_a_table_or_json(
+    trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    words = ["evaluate", str(trained), str(clips), "--workers", "0", "--output", str(tmp_path / "out")]
+    assert main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["videos"], figures["top1"], figures["undecodable"]) == (4, 1.0, {})
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == figures
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "100.00 %" in said.out
+    assert "4 frames x 1 clip x 1 crop" in said.out
+    assert said.err.endswith(f"predictions.csv and evaluation.json are in {tmp_path / 'out'}\n")
+    assert "has no videos in the split 'test'" in refused(*words, "--split", "test")
+    assert refused(*words, "--split", "foo") == "unknown split 'foo'; there are auto, train, val, test, all"
+    assert refused(*words, "--num-clips", "0") == "num_clips 0 and num_crops 1 must be at least 1"
+
+
+def test_predict_answers_what_it_can(trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    good = [str(clips / "val" / colour / "0.mp4") for colour in ("red", "blue")]
+    words = ["predict", str(trained), good[0], str(tmp_path / "text.mp4"), "/nope.mp4", good[1]]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert all(video in said.out for video in good)
+    assert said.err.splitlines() == [
+        f"dualpath: {tmp_path / 'text.mp4'}: is not a video but a text file",
+        "dualpath: /nope.mp4: there is no such file",
+    ]
+    assert main([*words, "--json", "--top-k", "1"]) == 2
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["video"] for answer in answers] == words[2:]
+    assert [[guess["label"] for guess in answer["predictions"]] for answer in answers] == [["red"], [], [], ["blue"]]
+    assert ["error" in answer for answer in answers] == [False, True, True, False]
+
+
+def test_predict_tells_short_files_once(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = [str(write_clip(tmp_path / f"{i}.mp4", "red", seed=i, frames=2)) for i in range(3)]
+    assert main(["predict", str(trained), *short]) == 0
+    assert capsys.readouterr().err.count("its last one is repeated") == 1
