@@ -1,0 +1,113 @@
+"""One contract for all methods: what the engine may rely on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dualpath.errors import DualPathError
+from dualpath.methods import METHODS, build_model, count_parameters, find_method, trained_state
+from dualpath.methods.dualpath import DualPathConfig
+from dualpath.nn.backbone import Backbone
+from tiny import random_clips, tiny_backbone
+
+SMALL = {"dualpath": DualPathConfig(num_spatial_frames=2, grid=(2, 2), bottleneck=3)}
+
+
+def make(name: str, *, seed: int = 0, num_classes: int = 5) -> nn.Module:
+    return build_model(name, tiny_backbone(), num_classes=num_classes, config=SMALL.get(name), seed=seed)
+
+
+each_method = pytest.mark.parametrize("name", METHODS)
+
+
+@each_method
+def test_clips_to_logits(name: str) -> None:
+    model, frames = make(name).eval(), random_clips(3, 8)
+    assert isinstance(model.backbone, Backbone)
+    assert isinstance(model.config, METHODS[name].config)
+    assert type(model) is METHODS[name].model
+    model.check_clip(8)
+    kept = frames.clone()
+    with torch.no_grad():
+        logits = model(frames)
+        again = model(frames)
+    assert logits.shape == (3, 5)
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, again)
+    assert torch.equal(frames, kept)
+    assert (logits[0] - logits[1]).abs().max() > 1e-4
+
+
+@each_method
+def test_a_clip_that_does_not_suit_is_refused_alike_before_and_in_forward(name: str) -> None:
+    model = make(name)
+    for refuse in (lambda: model.check_clip(1), lambda: model(random_clips(1, 1))):
+        with pytest.raises(DualPathError):
+            refuse()
+
+
+@each_method
+def test_pictures_of_another_size_are_refused(name: str) -> None:
+    with pytest.raises(DualPathError, match="48x48 pixels; tiny takes 32x32"):
+        make(name)(random_clips(1, 8, size=48))
+
+
+@each_method
+def test_gradients_and_what_is_trained(name: str) -> None:
+    model, frames = make(name).train(), random_clips(3, 8)
+    trained = trained_state(model)
+    assert trained
+    assert not [key for key in trained if key.startswith("backbone.")]
+    assert all(value.dtype == torch.float32 and not value.requires_grad for value in trained.values())
+    sizes = sum(value.numel() for value in trained.values())
+    assert count_parameters(model) == (sizes, sizes + sum(value.numel() for value in model.backbone.parameters()))
+    optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(frames), torch.arange(3)).backward()
+        optimizer.step()
+    reached = {key for key, value in model.named_parameters() if value.grad is not None and value.grad.abs().max() > 0}
+    assert reached == trained.keys()
+    assert not [key for key, module in model.backbone.named_modules() if module.training]
+
+
+@each_method
+def test_fresh_weights_are_a_function_of_the_seed_alone(name: str) -> None:
+    torch.manual_seed(1)
+    first = trained_state(make(name, seed=7))
+    torch.manual_seed(2)
+    second, other = trained_state(make(name, seed=7)), trained_state(make(name, seed=8))
+    assert first.keys() == second.keys() == other.keys()
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    assert not all(torch.equal(value, other[key]) for key, value in first.items())
+
+
+@each_method
+def test_building_leaves_the_global_generator_alone(name: str) -> None:
+    backbone = tiny_backbone()
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    build_model(name, backbone, num_classes=2, config=SMALL.get(name), seed=9)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@each_method
+def test_the_default_config_is_used(name: str) -> None:
+    assert build_model(name, tiny_backbone(), num_classes=2).config == METHODS[name].config()
+
+
+@each_method
+def test_trained_state_shares_memory(name: str) -> None:
+    model = make(name)
+    for value in trained_state(model).values():
+        value.fill_(0.25)
+    assert all((value == 0.25).all() for value in model.parameters() if value.requires_grad)
+
+
+def test_an_unknown_method_lists_those_there_are() -> None:
+    with pytest.raises(DualPathError, match=rf"unknown method 'dual'; there are {', '.join(METHODS)}$"):
+        find_method("dual")
+    with pytest.raises(DualPathError, match="unknown method"):
+        build_model("", tiny_backbone(), num_classes=2)

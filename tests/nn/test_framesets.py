@@ -1,0 +1,179 @@
+"""Framesets: where each pixel goes, and where and when each token says it is."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualpath.errors import DualPathError
+from dualpath.nn.framesets import check_frames, encode_positions, encode_start, pack, shrink, unpack
+
+GRIDS = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@given(grid=GRIDS, batch=st.integers(1, 2), framesets=st.integers(1, 3), y=st.integers(1, 4), x=st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_packing_puts_each_pixel_at_its_own_place(grid: tuple[int, int], batch: int, framesets: int, y: int, x: int) -> None:
+    rows, columns = grid
+    cells = torch.arange(batch * framesets * rows * columns * 2 * y * x, dtype=torch.float32)
+    cells = cells.reshape(batch, framesets * rows * columns, 2, y, x)  # every pixel has its own number
+    packed = pack(cells, grid)
+    assert packed.shape == (batch, framesets, 2, rows * y, columns * x)
+    for row in range(rows * y):
+        for column in range(columns * x):
+            for g in range(framesets):
+                frame = g * rows * columns + (row // y) * columns + column // x
+                assert torch.equal(packed[:, g, :, row, column], cells[:, frame, :, row % y, column % x])
+    assert torch.equal(unpack(packed, grid), cells)
+    assert torch.equal(pack(unpack(packed, grid), grid), packed)
+
+
+def test_time_runs_like_text() -> None:
+    cells = torch.arange(1, 17, dtype=torch.float32).reshape(1, 16, 1, 1, 1)
+    assert pack(cells, (2, 4))[0, :, 0].tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8]], [[9, 10, 11, 12], [13, 14, 15, 16]]]
+    assert pack(cells, (4, 4))[0, 0, 0, 1].tolist() == [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("frames", [0, 1, 4, 7, 9, 12])
+def test_frames_that_fill_no_whole_framesets_are_refused(frames: int) -> None:
+    with pytest.raises(DualPathError, match=rf"{frames} frames do not fill framesets of 2x4 = 8 .*multiple of 8 \(8, 16, 24"):
+        check_frames(frames, (2, 4))
+    with pytest.raises(DualPathError):
+        pack(torch.zeros(1, frames, 1, 2, 2), (2, 4))
+
+
+def test_frames_that_fill_framesets_pass() -> None:
+    for frames in (8, 16, 24, 80):
+        check_frames(frames, (2, 4))
+
+
+def test_shrinking_is_antialiased_and_keeps_the_range() -> None:
+    stripes = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    stripes[..., ::4] = 255  # one column of four: without antialiasing it would vanish or fill a whole pixel
+    small = shrink(stripes, (4, 4))
+    assert small.shape == (1, 1, 2, 2)
+    # A triangle of half-width four around 2 (and 6), in an eight pixel wide picture, in 256ths: by hand.
+    weights = [max(0.0, 1 - abs(column + 0.5 - 2) / 4) for column in range(8)]
+    left = 255 * (weights[0] + weights[4]) / sum(weights)
+    torch.testing.assert_close(small[0, 0, 0, 0], torch.tensor(left), atol=1e-3, rtol=0)
+    full = torch.full((1, 3, 8, 12), 255, dtype=torch.uint8)
+    torch.testing.assert_close(shrink(full, (2, 3)), torch.full((1, 3, 4, 4), 255.0))
+    picture = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    assert torch.equal(shrink(picture, (1, 1)), picture.float())
+
+
+def test_a_grid_that_does_not_divide_the_picture_is_refused() -> None:
+    for grid in ((3, 4), (4, 3)):
+        with pytest.raises(DualPathError, match=rf"32x32 pixels cannot be cut into a grid of {grid[0]}x{grid[1]}"):
+            shrink(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), grid)
+
+
+# The 3-D encoding
+
+
+def sines(value: float, size: int) -> list[float]:
+    out = []
+    for j in range(size):
+        angle = value * 10000 ** (-(j - j % 2) / size)
+        out.append(math.cos(angle) if j % 2 else math.sin(angle))
+    return out
+
+
+def code(time: float, row: float, column: float, width: int) -> list[float]:
+    third = 2 * (width // 6)
+    return sines(time, width - 2 * third) + sines(row, third) + sines(column, third)
+
+
+def covered(token: int, tokens: int, cells: int) -> list[tuple[int, float, float]]:
+    """(cell, share of the token, place of that part's middle in the cell's frame, in patches), exactly."""
+    found = []
+    for cell in range(cells):
+        low = max(Fraction(token, tokens), Fraction(cell, cells))
+        high = min(Fraction(token + 1, tokens), Fraction(cell + 1, cells))
+        if high > low:
+            place = ((low + high) / 2 - Fraction(cell, cells)) * cells * tokens
+            found.append((cell, float((high - low) * tokens), float(place)))
+    return found
+
+
+@given(
+    grid=GRIDS,
+    patch_grid=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    framesets=st.integers(1, 3),
+    width=st.sampled_from([12, 16, 18, 20, 24, 46]),
+)
+@settings(max_examples=30, deadline=None)
+def test_positions_are_those_of_a_literal_loop(
+    grid: tuple[int, int], patch_grid: tuple[int, int], framesets: int, width: int
+) -> None:
+    actual = encode_positions(framesets, grid, patch_grid, width)
+    assert actual.dtype == torch.float32
+    expected = torch.zeros(framesets, patch_grid[0] * patch_grid[1], width, dtype=torch.float64)
+    for g in range(framesets):
+        for y in range(patch_grid[0]):
+            for x in range(patch_grid[1]):
+                for r, share_y, row in covered(y, patch_grid[0], grid[0]):
+                    for c, share_x, column in covered(x, patch_grid[1], grid[1]):
+                        time = 1 + g * grid[0] * grid[1] + r * grid[1] + c
+                        part = torch.tensor(code(time, row, column, width), dtype=torch.float64)
+                        expected[g, y * patch_grid[1] + x] += share_y * share_x * part
+    torch.testing.assert_close(actual.double(), expected, atol=1e-6, rtol=0)
+
+
+def test_tokens_within_one_cell_have_exactly_their_frames_code() -> None:
+    # 8x8 tokens, 4x4 cells: each cell has 2x2 tokens, whose middles lie at 2 and 6 of 8 patches.
+    codes = encode_positions(2, (4, 4), (8, 8), 24).reshape(2, 8, 8, 24)
+    for g, y, x in ((0, 0, 0), (0, 1, 6), (0, 7, 7), (1, 0, 0), (1, 5, 2)):
+        time = 1 + 16 * g + 4 * (y // 2) + x // 2
+        expected = torch.tensor(code(time, (2, 6)[y % 2], (2, 6)[x % 2], 24))
+        torch.testing.assert_close(codes[g, y, x], expected, atol=1e-6, rtol=0)
+    # The same place in two frames differs in time alone.
+    assert torch.equal(codes[0, 0, 0, 8:], codes[1, 6, 2, 8:])
+    assert not torch.equal(codes[0, 0, 0, :8], codes[1, 6, 2, :8])
+
+
+def test_time_runs_on_across_framesets() -> None:
+    codes = encode_positions(3, (2, 2), (2, 2), 24)
+    assert codes.shape == (3, 4, 24)
+    # Each token is one frame: 1 .. 12 in order.
+    times = torch.tensor([sines(time, 8) for time in range(1, 13)]).reshape(3, 4, 8)
+    torch.testing.assert_close(codes[..., :8], times, atol=1e-6, rtol=0)
+    assert len({tuple(row.tolist()) for row in codes[..., :8].reshape(12, 8)}) == 12
+
+
+def test_straddling_tokens_have_the_area_weighted_mean() -> None:
+    # CLIP ViT-B/16: 14 tokens over 4 cells. Token 3 lies half in cell 0 and half in cell 1.
+    codes = encode_positions(1, (4, 4), (14, 14), 768).reshape(14, 14, 768)
+    time = 768 - 4 * 128
+    torch.testing.assert_close(codes[0, 3, :time], torch.tensor([sines(1, time), sines(2, time)]).mean(0), atol=1e-6, rtol=0)
+    four = torch.tensor([sines(frame, time) for frame in (1, 2, 5, 6)]).mean(0)
+    torch.testing.assert_close(codes[3, 3, :time], four, atol=1e-6, rtol=0)
+    # 4 tokens over 3 cells: token 1 lies a third in cell 0 and two thirds in cell 1.
+    codes = encode_positions(1, (1, 3), (1, 4), 24)[0]
+    third = torch.tensor(sines(1, 8)) / 3 + torch.tensor(sines(2, 8)) * 2 / 3
+    torch.testing.assert_close(codes[1, :8], third, atol=1e-6, rtol=0)
+    # A quarter to a third of the picture: 1/12 in the first frame, at its right edge, then 2/12 at the left of the second.
+    column = torch.tensor(sines(4 * 7 / 8, 8)) / 3 + torch.tensor(sines(4 * 1 / 4, 8)) * 2 / 3
+    torch.testing.assert_close(codes[1, 16:], column, atol=1e-6, rtol=0)
+
+
+def test_about_a_quarter_of_the_tokens_straddle_in_the_papers_setting() -> None:
+    def straddling(tokens: int, cells: int) -> float:
+        once = sum(len(covered(token, tokens, cells)) == 1 for token in range(tokens)) / tokens
+        return 1 - once**2
+
+    assert straddling(14, 4) == pytest.approx(0.265, abs=1e-3)
+    assert straddling(16, 4) == straddling(14, 2) == 0
+
+
+@pytest.mark.parametrize("width", [12, 20, 24, 768])
+def test_the_start_is_time_zero_and_place_zero(width: int) -> None:
+    start = encode_start(width)
+    assert torch.equal(start, torch.tensor(code(0, 0, 0, width)))
+    assert start.tolist() == [0.0, 1.0] * (width // 2)
+    assert (encode_positions(1, (2, 2), (4, 4), width)[0] - start).abs().amax(dim=1).min() > 0.1
