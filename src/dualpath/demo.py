@@ -99,7 +99,7 @@ def _dualpath_run(config: DemoConfig) -> RunConfig:
         options=DualPathConfig(num_spatial_frames=1),
         backbone=BackboneConfig(EMBEDDED),
         sampling=SamplingConfig(num_frames=16),
-        transform=TransformConfig(min_scale=0.7),
+        transform=TransformConfig(min_scale=0.7, color_jitter=0.0),
         training=TrainConfig(
             epochs=config.epochs, batch_size=32, lr=1e-3, label_smoothing=0.0, val_fraction=0.0, check="quick",
             seed=config.seed,
@@ -113,7 +113,7 @@ def _probe_run(config: DemoConfig) -> RunConfig:
         options=LinearProbeConfig(num_probe_frames=8),
         backbone=BackboneConfig(EMBEDDED),
         sampling=SamplingConfig(num_frames=16),
-        transform=TransformConfig(min_scale=0.7),
+        transform=TransformConfig(min_scale=0.7, color_jitter=0.0),
         training=TrainConfig(
             epochs=2, batch_size=32, lr=5e-3, label_smoothing=0.0, val_fraction=0.0, check="quick", seed=config.seed
         ),

@@ -59,7 +59,7 @@ def build_model(
     """A fresh model of the named method; its trained weights are a pure function of `seed`."""
     found = find_method(method)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: fork_rng puts no other one back
         return cast("type[nn.Module]", found.model)(backbone, num_classes=num_classes, config=config or found.config())
 
 

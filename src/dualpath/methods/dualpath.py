@@ -82,7 +82,7 @@ class DualPath(nn.Module):
             DualPathError: t is not a multiple of the grid's cells, or h and w are not the backbone's size.
         """
         self.check_clip(frames.shape[1])
-        _check_size(frames, self.backbone)
+        check_size(frames, self.backbone)
         looks = torch.cat([self.encode_spatial(frames), self.encode_temporal(frames)], dim=-1)
         return self.head(looks)
 
@@ -93,7 +93,7 @@ class DualPath(nn.Module):
         tokens = backbone.embed(backbone.normalise(frames.flatten(0, 1)))
         for block, adapters in zip(backbone.blocks, self.spatial, strict=True):
             normed = block.norm1(tokens)
-            tokens = tokens + attend(block, normed) + adapters.attention(normed)
+            tokens = backbone.keep_read(tokens + attend(block, normed) + adapters.attention(normed), block)
             normed = block.norm2(tokens)
             tokens = tokens + transform(block, normed) + adapters.mlp(normed)
         return backbone.read(tokens).unflatten(0, frames.shape[:2]).mean(dim=1)
@@ -107,7 +107,7 @@ class DualPath(nn.Module):
         start = encode_start(backbone.width).to(frames.device)
         tokens = backbone.embed_at(backbone.normalise(framesets.flatten(0, 1)), positions, start)
         for block, adapters in zip(backbone.blocks, self.temporal, strict=True):
-            tokens = tokens + adapters.attention(attend(block, block.norm1(tokens)))
+            tokens = backbone.keep_read(tokens + adapters.attention(attend(block, block.norm1(tokens))), block)
             tokens = tokens + adapters.mlp(transform(block, block.norm2(tokens)))
         return backbone.read(tokens).unflatten(0, (-1, count)).mean(dim=1)
 
@@ -123,7 +123,8 @@ def sparse_frames(frames: UInt8[Tensor, "b t c h w"], count: int) -> UInt8[Tenso
     return frames[:, [i * t // count for i in range(count)]]
 
 
-def _check_size(frames: Tensor, backbone: Backbone) -> None:
+def check_size(frames: Tensor, backbone: Backbone) -> None:
+    """Raises DualPathError unless the pictures have the backbone's size."""
     if frames.shape[-2:] != (backbone.size, backbone.size):
         raise DualPathError(
             f"frames of {frames.shape[-2]}x{frames.shape[-1]} pixels; {backbone.name} takes "

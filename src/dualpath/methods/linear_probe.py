@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.dualpath import sparse_frames
+from dualpath.methods.dualpath import check_size, sparse_frames
 from dualpath.nn.backbone import Backbone
 
 
@@ -59,6 +59,7 @@ class LinearProbe(nn.Module):
     def forward(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         """Clips, as decoded (RGB, 0..255, square, of the backbone's size), to logits."""
         self.check_clip(frames.shape[1])
+        check_size(frames, self.backbone)
         frames = sparse_frames(frames, self.config.num_probe_frames or frames.shape[1])
         with torch.no_grad():
             features = self.backbone(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).mean(dim=1)

@@ -69,6 +69,11 @@ class Backbone(nn.Module):
             raise DualPathError(
                 f"backbone {name} has no [CLS] token or no table of positions; choose a VisionTransformer that has both"
             )
+        if not all(type(block) is Block for block in vit.blocks):
+            raise DualPathError(
+                f"backbone {name} has blocks of {type(vit.blocks[0]).__name__}, not of attention and then an MLP; "
+                f"choose one such as {CLIP_VIT_B16} or {EMBEDDED}"
+            )
         self.vit = vit.eval().requires_grad_(False)
         self.name = name
         self.hash = _hash(vit)
@@ -138,10 +143,15 @@ class Backbone(nn.Module):
             start: encoding of the [CLS] token and the registers.
         """
         patches = self.vit.patch_embed(pictures)
+        patches = patches.reshape(len(patches), -1, self.width)  # rows x columns where timm's dynamic_img_size is on
         places = positions.repeat(len(pictures) // len(positions), 1, 1).to(self.dtype)
         first = [self.vit.cls_token] + ([] if self.vit.reg_token is None else [self.vit.reg_token])
         prefix = (torch.cat(first, dim=1) + start.to(self.dtype)).expand(len(pictures), -1, -1)
         return self.vit.norm_pre(torch.cat([prefix, patches + places], dim=1))
+
+    def keep_read(self, tokens: Float[Tensor, "n l d"], block: Block) -> Float[Tensor, "n m d"]:
+        """After the attention of the last block, only [CLS] goes on: nothing else is ever read (m is then 1)."""
+        return tokens[:, :1] if block is self.vit.blocks[-1] else tokens
 
     def read(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n f"]:
         """The final [CLS] token of each picture, normed and through the backbone's own projection, in fp32."""
@@ -152,7 +162,7 @@ class Backbone(nn.Module):
         """The frozen backbone as it is: pictures to features."""
         tokens = self.embed(self.normalise(pictures))
         for block in self.blocks:
-            tokens = tokens + attend(block, block.norm1(tokens))
+            tokens = self.keep_read(tokens + attend(block, block.norm1(tokens)), block)
             tokens = tokens + transform(block, block.norm2(tokens))
         return self.read(tokens)
 
@@ -250,7 +260,12 @@ def _load(vit: VisionTransformer, path: Path, *, name: str) -> None:
         raise DualPathError(
             f"{path} is not a whole safetensors file ({_first_line(problem)}); give the weights of {name} as safetensors"
         ) from problem
-    state = checkpoint_filter_fn(state, vit)
+    try:
+        state = checkpoint_filter_fn(state, vit)
+    except Exception as problem:  # timm's conversions end in all sorts of errors where the shapes are not what they expect
+        raise DualPathError(
+            f"{path} does not hold the weights of {name} ({_first_line(problem)}); give a file of this architecture"
+        ) from problem
     wanted = vit.state_dict()
     if not isinstance(vit.head, nn.Linear):
         # An ImageNet classifier in the file is not part of the frozen backbone.

@@ -24,7 +24,7 @@ def hub_or_cache() -> Iterator[str | None]:
         try:
             get_session().head(constants.ENDPOINT, timeout=PATIENCE_SECONDS)
         except Exception as problem:  # the client's errors have no base of their own; none of them is an answer
-            reason = f"{constants.ENDPOINT} cannot be reached ({str(problem).strip() or type(problem).__name__})"
+            reason = f"{constants.ENDPOINT} cannot be reached ({(str(problem).splitlines() or [type(problem).__name__])[0]})"
     constants.HF_HUB_OFFLINE = reason is not None
     try:
         yield reason
