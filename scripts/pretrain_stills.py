@@ -12,6 +12,9 @@ What it learns to tell (all targets follow from how the picture was drawn):
                        the same, if there is one; the ground's colour
     [CLS]              of single scenes: how many objects; the largest one's shape, colour, place, size, angle
 
+Halves of blocks are skipped at random, few or most of them. So every block does something useful with tokens that
+hardly any block has seen: a fresh temporal path, whose blocks are the identity, shows just such tokens to all of them.
+
 The result is the average of the weights over the last steps (EMA), rounded to bf16.
 """
 
@@ -20,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import time
 from pathlib import Path
 
@@ -177,13 +181,26 @@ class StillsModel(nn.Module):
         self.token_head = nn.Linear(width, 16 + KINDS + 3 + 1 + 2 + 2 + 2 + 3)
         self.cls_head = nn.Linear(width, 5 + KINDS + 3 + 1 + 2 + 2)
 
-    def forward(self, pictures: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 pictures (B, H, W, 3) and (B, 65, 192): the codes of the tokens' positions, see `position_codes`."""
+    def forward(self, pictures: Tensor, positions: Tensor, keep: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Read-outs of all tokens and of [CLS].
+
+        Args:
+            pictures: uint8 (B, H, W, 3).
+            positions: (B, 65, 192), the codes of the tokens' positions, see `position_codes`.
+            keep: how likely each half of a block is to be used.
+        """
         x = (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
         x = self.vit.patch_embed(x)
         x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
         x = x + positions
-        x = self.vit.norm(self.vit.blocks(self.vit.norm_pre(x)))
+        x = self.vit.norm_pre(x)
+        for block in self.vit.blocks:
+            # Halves of blocks are skipped at random (stochastic depth, arXiv:1603.09382), the more the less `keep`.
+            if random.random() < keep:
+                x = x + block.attn(block.norm1(x))
+            if random.random() < keep:
+                x = x + block.mlp(block.norm2(x))
+        x = self.vit.norm(x)
         return self.token_head(x[:, 1:]).float(), self.cls_head(x[:, 0]).float()
 
 
@@ -256,6 +273,7 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
+    random.seed(options.seed)
     model = StillsModel()
     if options.init:
         model.vit.load_state_dict({name: value.float() for name, value in load_file(options.init).items()})
@@ -279,7 +297,7 @@ def main() -> None:
             group["lr"] = lr
         with torch.autocast("cpu", torch.bfloat16):
             codes, true = position_codes(model.vit.pos_embed, len(pictures))
-            tokens, cls = model(pictures, codes)
+            tokens, cls = model(pictures, codes, keep=random.uniform(0.25, 1.0))
         want_cls[~true, -2:] = math.nan  # nobody can tell places who was lied to about them
         loss, figures = losses(tokens, cls, want_tokens, want_cls)
         optimizer.zero_grad()

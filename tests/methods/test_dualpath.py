@@ -143,10 +143,10 @@ def test_fresh_temporal_blocks_are_the_identity_bit_for_bit(dtype: torch.dtype) 
         assert torch.equal(temporal, model.backbone.read(seen[0]).unflatten(0, (2, 2)).mean(dim=1))
 
 
-def test_spatial_frames_are_at_even_distances_from_the_first() -> None:
+def test_spatial_frames_are_the_middles_of_equal_parts() -> None:
     frames = torch.arange(48, dtype=torch.uint8).view(1, 48, 1, 1, 1)
-    assert sparse_frames(frames, 8).flatten().tolist() == [0, 6, 12, 18, 24, 30, 36, 42]
-    assert sparse_frames(frames[:, :16], 5).flatten().tolist() == [0, 3, 6, 9, 12]
+    assert sparse_frames(frames, 8).flatten().tolist() == [3, 9, 15, 21, 27, 33, 39, 45]
+    assert sparse_frames(frames[:, :16], 5).flatten().tolist() == [1, 4, 8, 11, 14]
     assert sparse_frames(frames[:, :7], 7).flatten().tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 

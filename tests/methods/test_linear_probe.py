@@ -19,7 +19,7 @@ def make(num_probe_frames: int = 8, num_classes: int = 5) -> LinearProbe:
     return model.eval()
 
 
-@pytest.mark.parametrize(("wanted", "seen"), [(0, range(7)), (1, [0]), (3, [0, 2, 4]), (7, range(7))])
+@pytest.mark.parametrize(("wanted", "seen"), [(0, range(7)), (1, [3]), (3, [1, 3, 5]), (7, range(7))])
 def test_equals_the_literal_mean(wanted: int, seen: list[int]) -> None:
     model, frames = make(wanted), random_clips(2, 7)
     weight, bias = model.head.weight, model.head.bias
@@ -38,7 +38,9 @@ def test_the_order_of_the_frames_does_not_matter() -> None:
     with torch.no_grad():
         for order in ([5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 4, 2]):
             torch.testing.assert_close(model(frames[:, order]), model(frames), atol=1e-5, rtol=1e-5)
-        assert (make(2)(frames.flip(1)) - make(2)(frames)).abs().max() > 1e-3  # the sparse one looks at other frames
+        assert (
+            make(2)(frames[:, [3, 0, 5, 1, 4, 2]]) - make(2)(frames)
+        ).abs().max() > 1e-3  # the sparse one looks at other frames
 
 
 def test_only_the_head_is_trained_and_learns() -> None:

@@ -48,7 +48,7 @@ def spatial_path(w: dict[str, np.ndarray], clip: np.ndarray, shape: Shape) -> np
     total, wanted = len(clip), shape.num_spatial_frames
     looks = []
     for i in range(wanted):
-        frame = clip[math.floor(i * total / wanted)].astype(np.float64)
+        frame = clip[math.floor((i + 0.5) * total / wanted)].astype(np.float64)
         x = spatial_tokens(w, frame, shape)
         for n in range(depth(w)):
             block = f"backbone.vit.blocks.{n}"

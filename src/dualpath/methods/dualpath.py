@@ -13,7 +13,9 @@ The spatial path sees a few whole frames, the temporal path all frames, shrunk a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -71,6 +73,10 @@ class DualPath(nn.Module):
         width, bottleneck = self.backbone.width, self.config.bottleneck
         return nn.ModuleList(BlockAdapters(width, bottleneck) for _ in range(self.backbone.depth))
 
+    def _walk(self, adapters: nn.ModuleList) -> Iterator[tuple[Any, Any]]:
+        """The frozen blocks, each with its adapters of one path."""
+        return zip(self.backbone.blocks, adapters, strict=True)
+
     def check_clip(self, num_frames: int) -> None:
         """Raises DualPathError if clips of this many frames do not suit, see DualPathConfig."""
         self.config.check_clip(num_frames)
@@ -87,11 +93,11 @@ class DualPath(nn.Module):
         return self.head(looks)
 
     def encode_spatial(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b f"]:
-        """y_SP: the mean [CLS] of T_S frames, every (t / T_S)-th one."""
+        """y_SP: the mean [CLS] of T_S sparse frames."""
         frames = sparse_frames(frames, self.config.num_spatial_frames)
         backbone = self.backbone
         tokens = backbone.embed(backbone.normalise(frames.flatten(0, 1)))
-        for block, adapters in zip(backbone.blocks, self.spatial, strict=True):
+        for block, adapters in self._walk(self.spatial):
             normed = block.norm1(tokens)
             tokens = backbone.keep_read(tokens + attend(block, normed) + adapters.attention(normed), block)
             normed = block.norm2(tokens)
@@ -106,7 +112,7 @@ class DualPath(nn.Module):
         positions = encode_positions(count, self.config.grid, backbone.patch_grid, backbone.width).to(frames.device)
         start = encode_start(backbone.width).to(frames.device)
         tokens = backbone.embed_at(backbone.normalise(framesets.flatten(0, 1)), positions, start)
-        for block, adapters in zip(backbone.blocks, self.temporal, strict=True):
+        for block, adapters in self._walk(self.temporal):
             tokens = backbone.keep_read(tokens + adapters.attention(attend(block, block.norm1(tokens))), block)
             tokens = tokens + adapters.mlp(transform(block, block.norm2(tokens)))
         return backbone.read(tokens).unflatten(0, (-1, count)).mean(dim=1)
@@ -118,9 +124,13 @@ class DualPath(nn.Module):
 
 
 def sparse_frames(frames: UInt8[Tensor, "b t c h w"], count: int) -> UInt8[Tensor, "b s c h w"]:
-    """`count` of the t frames at even distances, beginning with the first (as the authors' code does)."""
+    """The middle frame of each of `count` equal parts of the clip.
+
+    The authors' code takes the first of each part. The earlier a frame, the more its place alone gives away what comes
+    next (one frame from the start tells a movement's direction): the middle keeps time out of the spatial path.
+    """
     t = frames.shape[1]
-    return frames[:, [i * t // count for i in range(count)]]
+    return frames[:, [(2 * i + 1) * t // (2 * count) for i in range(count)]]
 
 
 def check_size(frames: Tensor, backbone: Backbone) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import timm
 import torch
@@ -63,6 +63,10 @@ class Backbone(nn.Module):
         size: side of the square pictures it takes, in pixels.
     """
 
+    vit: Any  # a VisionTransformer; to a type checker its parts are "Tensor or Module", which fits nothing
+    _shift: Tensor
+    _scale: Tensor
+
     def __init__(self, vit: VisionTransformer, *, name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         if vit.cls_token is None or vit.pos_embed is None:
@@ -83,9 +87,9 @@ class Backbone(nn.Module):
         self.normalise_with(mean, std)
 
     @property
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[Any]:
         """The transformer's blocks, first to last."""
-        return iter(cast("nn.Sequential", self.vit.blocks))
+        return iter(self.vit.blocks)
 
     @property
     def depth(self) -> int:
@@ -122,7 +126,7 @@ class Backbone(nn.Module):
         training there goes without.
         """
         for block in self.blocks:
-            block.attn.fused_attn = fused  # pyright: ignore[reportAttributeAccessIssue]
+            block.attn.fused_attn = fused
 
     def normalise(self, pictures: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Pixels 0..255 to the backbone's own mean and standard deviation, in its dtype."""
@@ -194,8 +198,13 @@ def random_backbone(name: str, *, dtype: torch.dtype = torch.float32) -> Backbon
         card = _embedded_card()
         vit = VisionTransformer(**card["architecture"])
         return Backbone(vit.to(dtype), name=name, mean=tuple(card["mean"]), std=tuple(card["std"]))
-    vit = _create(name, pretrained=False)
-    return Backbone(vit.to(dtype), name=name, mean=vit.pretrained_cfg["mean"], std=vit.pretrained_cfg["std"])
+    return _from_cfg(_create(name, pretrained=False).to(dtype), name)
+
+
+def _from_cfg(vit: VisionTransformer, name: str) -> Backbone:
+    """With the mean and the standard deviation that timm keeps beside the weights."""
+    cfg: Any = vit.pretrained_cfg
+    return Backbone(vit, name=name, mean=tuple(cfg["mean"]), std=tuple(cfg["std"]))
 
 
 def _embedded_card() -> dict:
@@ -226,8 +235,7 @@ def _from_timm(config: BackboneConfig) -> Backbone:
     else:
         vit = _create(config.backbone, pretrained=False)
         _load(vit, Path(config.weights), name=config.backbone)
-    cfg = vit.pretrained_cfg
-    return Backbone(vit, name=config.backbone, mean=tuple(cfg["mean"]), std=tuple(cfg["std"]))
+    return _from_cfg(vit, config.backbone)
 
 
 def _create(name: str, *, pretrained: bool) -> VisionTransformer:
