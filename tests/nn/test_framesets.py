@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualpath.errors import DualPathError
-from dualpath.nn.framesets import check_frames, encode_positions, encode_start, pack, shrink, unpack
+from dualpath.nn.framesets import check_frames, encode_positions, pack, shrink, unpack
 
 GRIDS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
@@ -169,11 +169,3 @@ def test_about_a_quarter_of_the_tokens_straddle_in_the_papers_setting() -> None:
 
     assert straddling(14, 4) == pytest.approx(0.265, abs=1e-3)
     assert straddling(16, 4) == straddling(14, 2) == 0
-
-
-@pytest.mark.parametrize("width", [12, 20, 24, 768])
-def test_the_start_is_time_zero_and_place_zero(width: int) -> None:
-    start = encode_start(width)
-    assert torch.equal(start, torch.tensor(code(0, 0, 0, width)))
-    assert start.tolist() == [0.0, 1.0] * (width // 2)
-    assert (encode_positions(1, (2, 2), (4, 4), width)[0] - start).abs().amax(dim=1).min() > 0.1

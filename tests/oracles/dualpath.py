@@ -93,13 +93,15 @@ def spatial_tokens(w: dict[str, np.ndarray], frame: np.ndarray, shape: Shape) ->
 
 
 def temporal_tokens(w: dict[str, np.ndarray], picture: np.ndarray, frameset_number: int, shape: Shape) -> np.ndarray:
-    """The same tokens with the fixed 3-D encoding; [CLS] and registers have time 0 and place 0."""
+    """The patches with the fixed 3-D encoding; [CLS] and registers just as in the spatial path."""
     height, width = picture.shape[1:]
     size = w["backbone.vit.cls_token"].shape[-1]
-    start = code(0, 0, 0, size)
-    tokens = [token + start for token in prefix_tokens(w)]
+    table, tokens = w["backbone.vit.pos_embed"][0], prefix_tokens(w)
+    patches = patch_tokens(w, picture, shape)
+    if len(table) > len(patches):
+        tokens = [token + place for token, place in zip(tokens, table[: len(tokens)], strict=True)]
     columns = width // shape.patch
-    for i, patch in enumerate(patch_tokens(w, picture, shape)):
+    for i, patch in enumerate(patches):
         where = divmod(i, columns)
         tokens.append(patch + token_code(frameset_number, where, (height, width), shape.patch, shape.grid, size))
     return layer_norm(w, "backbone.vit.norm_pre", np.stack(tokens), shape.eps)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from dualpath.errors import DualPathError
 from dualpath.nn.adapters import BlockAdapters, Classifier
 from dualpath.nn.backbone import Backbone, attend, transform
-from dualpath.nn.framesets import check_frames, encode_positions, encode_start, pack, shrink
+from dualpath.nn.framesets import check_frames, encode_positions, pack, shrink
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ class DualPath(nn.Module):
         framesets = self.framesets(frames)
         count = framesets.shape[1]
         positions = encode_positions(count, self.config.grid, backbone.patch_grid, backbone.width).to(frames.device)
-        start = encode_start(backbone.width).to(frames.device)
-        tokens = backbone.embed_at(backbone.normalise(framesets.flatten(0, 1)), positions, start)
+        tokens = backbone.embed_at(backbone.normalise(framesets.flatten(0, 1)), positions)
         for block, adapters in self._walk(self.temporal):
             tokens = backbone.keep_read(tokens + adapters.attention(attend(block, block.norm1(tokens))), block)
             tokens = tokens + adapters.mlp(transform(block, block.norm2(tokens)))

@@ -137,21 +137,24 @@ class Backbone(nn.Module):
         return self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(pictures)))
 
     def embed_at(
-        self, pictures: Float[Tensor, "n c h w"], positions: Float[Tensor, "g p d"], start: Float[Tensor, " d"]
+        self, pictures: Float[Tensor, "n c h w"], positions: Float[Tensor, "g p d"]
     ) -> Float[Tensor, "n l d"]:
-        """The same with other positions than the backbone's own.
+        """The same with other positions of the patches than the backbone's own.
+
+        [CLS] and the registers enter as they always do: the frozen blocks would not know them with anything added.
 
         Args:
             pictures: normalised; n is a multiple of g, and picture i gets the positions of i modulo g.
             positions: encoding of each patch token.
-            start: encoding of the [CLS] token and the registers.
         """
         patches = self.vit.patch_embed(pictures)
         patches = patches.reshape(len(patches), -1, self.width)  # rows x columns where timm's dynamic_img_size is on
         places = positions.repeat(len(pictures) // len(positions), 1, 1).to(self.dtype)
         first = [self.vit.cls_token] + ([] if self.vit.reg_token is None else [self.vit.reg_token])
-        prefix = (torch.cat(first, dim=1) + start.to(self.dtype)).expand(len(pictures), -1, -1)
-        return self.vit.norm_pre(torch.cat([prefix, patches + places], dim=1))
+        prefix = torch.cat(first, dim=1)
+        if not self.vit.no_embed_class:
+            prefix = prefix + self.vit.pos_embed[:, : prefix.shape[1]]
+        return self.vit.norm_pre(torch.cat([prefix.expand(len(pictures), -1, -1), patches + places], dim=1))
 
     def keep_read(self, tokens: Float[Tensor, "n l d"], block: Block) -> Float[Tensor, "n m d"]:
         """After the attention of the last block, only [CLS] goes on: nothing else is ever read (m is then 1)."""

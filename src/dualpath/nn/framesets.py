@@ -91,14 +91,6 @@ def encode_positions(num_framesets: int, grid: Grid, patch_grid: Grid, width: in
     return torch.cat(parts, dim=-1).reshape(num_framesets, down * across, width).float()
 
 
-@lru_cache(maxsize=32)
-def encode_start(width: int) -> Float[Tensor, " d"]:
-    """The code of the temporal [CLS]: time 0, place 0."""
-    per_axis = width // 6 * 2
-    zero = torch.zeros(1, dtype=torch.float64)
-    return torch.cat([_sines(zero, size)[0] for size in (width - 2 * per_axis, per_axis, per_axis)]).float()
-
-
 def _sines(values: Float[Tensor, "*n"], size: int) -> Float[Tensor, "*n s"]:
     """sin and cos interleaved, with angular frequencies 10000^(-2i/s)."""
     frequency = 10000.0 ** (-2 * torch.arange((size + 1) // 2, dtype=torch.float64) / size)
