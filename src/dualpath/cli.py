@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    # Decoding processes take the cores from torch's threads now and then: those that wait must sleep, not spin (read by
+    # OpenMP when torch is imported; EXPERIMENTS.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if words[0] not in VERBS:
             raise DualPathError(f"unknown verb {words[0]!r}{_nearest(words[0], VERBS)}; there are {', '.join(VERBS)}")

@@ -50,6 +50,7 @@ class VideoClassifier:
 
     def __init__(self, model: nn.Module, spec: ModelSpec, *, device: torch.device) -> None:
         self.model = model.to(device).eval()
+        self._video_model.backbone.fuse_attention(True)  # a training may have turned it off: scores must not depend on it
         self.spec = spec
         self.device = device
         self.classes = spec.classes

@@ -136,9 +136,7 @@ class Backbone(nn.Module):
         """Normalised pictures to the tokens that enter the first block, with the backbone's own positions."""
         return self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(pictures)))
 
-    def embed_at(
-        self, pictures: Float[Tensor, "n c h w"], positions: Float[Tensor, "g p d"]
-    ) -> Float[Tensor, "n l d"]:
+    def embed_at(self, pictures: Float[Tensor, "n c h w"], positions: Float[Tensor, "g p d"]) -> Float[Tensor, "n l d"]:
         """The same with other positions of the patches than the backbone's own.
 
         [CLS] and the registers enter as they always do: the frozen blocks would not know them with anything added.

@@ -8,7 +8,7 @@ order, can tell a class from its opposite.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -120,14 +120,14 @@ def render_clip(name: str, seed: int | tuple[int, ...]) -> tuple[np.ndarray, int
     """One clip of class `name`: a pure function of both arguments.
 
     Returns:
-        Frames, uint8 (T, H, W, 3) RGB with T, H, W random (18-32 frames, sides 112-176), and the frame rate.
+        Frames, uint8 (T, H, W, 3) RGB with T, H, W random (16-26 frames, sides 112-176), and the frame rate.
     """
     first, _ = next(pair for pair in PAIRS if name in pair)
     rng = np.random.default_rng(seed)
     height, width = (2 * int(n) for n in rng.integers(56, 73, 2))
     if rng.random() < 0.4:
         width = min(176, width + 2 * int(rng.integers(8, 17)))
-    count, rate = int(rng.integers(18, 33)), int(rng.choice(_FRAME_RATES))
+    count, rate = int(rng.integers(16, 27)), int(rng.choice(_FRAME_RATES))
     pose = _motion(first, rng, height, width)
     reach = int(rng.choice([0, 1, 3]))
     ground = shapes.background(rng, height + 2 * reach, width + 2 * reach)
@@ -185,6 +185,7 @@ def render_folder(
     folder: Path,
     clips_per_class: dict[str, int],
     *,
+    classes: Sequence[str] = CLASSES,
     seed: int = 0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
@@ -194,17 +195,18 @@ def render_folder(
     Args:
         folder: where to; made if needed.
         clips_per_class: how many clips of each class a split has: {"train": 200, "test": 30}.
+        classes: which ones, of CLASSES.
         seed: of the scenes.
         workers: processes that draw and encode.
         progress: is told (files done, files in all).
     """
     jobs = []
     for split_number, (split, count) in enumerate(clips_per_class.items()):
-        for label, name in enumerate(CLASSES):
+        for name in classes:
             (folder / split / name).mkdir(parents=True, exist_ok=True)
             for number in range(count):
                 path = folder / split / name / f"{number:05d}.mp4"
-                jobs.append((str(path), name, (seed, split_number, label, number)))
+                jobs.append((str(path), name, (seed, split_number, CLASSES.index(name), number)))
     # Spawned, not forked: the caller may hold torch's threads.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(_render_file, jobs, chunksize=8), 1):
