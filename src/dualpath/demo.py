@@ -153,10 +153,13 @@ def _results(
 
 
 def _cost(began: float) -> dict[str, float]:
-    """Seconds so far, and peak memory: this process and, twice, its largest child (no more run at a time)."""
+    """Seconds so far, and peak memory: this process, and its largest child as often as decoders run."""
     own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"seconds": round(time.monotonic() - began, 1), "peak_rss_gb": round((own + 2 * child) * unit / 1e9, 2)}
+    return {
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_rss_gb": round((own + default_workers(-1) * child) * unit / 1e9, 2),
+    }
 
 
 def _story(results: dict[str, Any], output: Path) -> str:
