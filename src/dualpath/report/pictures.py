@@ -29,6 +29,7 @@ from dualpath.video.transforms import test_transform
 
 FRAMES_SHOWN = 8
 LARGEST_PICTURE = 400_000  # bytes of the README's PNG
+MARGIN, GAP, FRAMESET_SIDE = 28, 8, 210  # of the picture, in pixels
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def inline(picture: UInt8[np.ndarray, "h w 3"]) -> str:
 
 
 def write_picture(path: Path, found: dict[str, Evaluation], model: VideoClassifier) -> None:
-    """Three held-out clips as rows of one PNG, 1400 pixels wide: frames, frameset, true class, prediction.
+    """Three held-out clips as rows of one PNG: frames, frameset, true class, prediction; at most 1400 pixels wide.
 
     Args:
         path: the PNG.
@@ -116,28 +117,33 @@ def write_picture(path: Path, found: dict[str, Evaluation], model: VideoClassifi
     right = choose_right(evaluation, len(evaluation.classes))
     candidates = [*right[:2], *right[4:5], *right[2:], *choose_wrong(evaluation, 3)]
     clips = list(dict.fromkeys(candidates))[:3]
-    width, head, pitch = 1400, 58, 244
+    looks = [look(model, evaluation.videos[index].path) for index in clips]
+    shown = len(looks[0].shown)
+    side = min(166, (1096 + GAP) // shown - GAP)  # 166 is what a row is high enough for
+    head, pitch, frames_end = 58, 244, MARGIN + shown * (side + GAP) - GAP
+    width = frames_end + 38 + FRAMESET_SIDE + MARGIN
     canvas = _Canvas(width, head + pitch * len(clips) + 6)
-    canvas.text(28, 34, f"{FRAMES_SHOWN} of the clip's frames", size=15, color="#5b6470")
-    canvas.text(1372, 34, "its frameset: time runs like text", size=14, ha="right", color="#5b6470")
+    canvas.text(MARGIN, 34, "a clip's frames", size=15, color="#5b6470")
+    canvas.text(width - MARGIN, 34, "its frameset: time runs like text", size=14, ha="right", color="#5b6470")
     for row, index in enumerate(clips):
-        _draw_clip(canvas, head + pitch * row, evaluation, index, look(model, evaluation.videos[index].path))
+        _draw_clip(canvas, head + pitch * row, evaluation, index, looks[row], side=side, frames_end=frames_end)
     write_whole(path, canvas.png())
 
 
-def _draw_clip(canvas: _Canvas, top: int, evaluation: Evaluation, index: int, looks: Looks) -> None:
+def _draw_clip(
+    canvas: _Canvas, top: int, evaluation: Evaluation, index: int, looks: Looks, *, side: int, frames_end: int
+) -> None:
     guess = int(evaluation.predictions[index])
     truth, told = evaluation.classes[evaluation.labels[index]], evaluation.classes[guess]
     right = guess == evaluation.labels[index]
-    side, gap = 130, 8
-    canvas.text(28, top + 30, truth, size=21, weight="bold")
+    canvas.text(MARGIN, top + 30, truth, size=21, weight="bold")
     verdict = f"predicted “{told}” ({evaluation.scores[index, guess]:.2f}), {'correct' if right else 'wrong'}"
-    canvas.text(28 + 8 * side + 7 * gap, top + 30, verdict, size=16, ha="right", color="#00639b" if right else "#b34700")
+    canvas.text(frames_end, top + 30, verdict, size=16, ha="right", color="#00639b" if right else "#b34700")
     for place, frame in enumerate(looks.shown):
-        left = 28 + place * (side + gap)
+        left = MARGIN + place * (side + GAP)
         canvas.picture(left, top + 48, side, looks.frames[frame])
-        canvas.text(left + side // 2, top + 197, str(frame + 1), size=13, ha="center", color="#5b6470")
-    canvas.picture(1162, top + 4, 210, looks.framesets[0])
+        canvas.text(left + side // 2, top + 48 + side + 19, str(frame + 1), size=13, ha="center", color="#5b6470")
+    canvas.picture(frames_end + 38, top + 4, FRAMESET_SIDE, looks.framesets[0])
 
 
 class _Canvas:
