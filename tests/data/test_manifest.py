@@ -127,12 +127,15 @@ def test_csv_beside_videos_in_one_folder_is_read(tmp_path):
     assert read_manifest(tmp_path).classes == ("a", "b")
 
 
-def test_class_folders_go_before_a_csv_beside_them(tmp_path):
+def test_class_folders_go_before_a_csv_beside_them_but_not_before_labels_csv(tmp_path):
     fill(tmp_path, "a/1.mp4", "b/2.mp4")
-    table(tmp_path, "path,label", "a/1.mp4,x", "b/2.mp4,y")
+    listed = table(tmp_path, "path,label", "a/1.mp4,x", "b/2.mp4,y")
     manifest = read_manifest(tmp_path)
-    assert manifest.classes == ("a", "b")
-    assert manifest.skipped == ("labels.csv",)
+    assert (manifest.classes, manifest.source, manifest.skipped) == (("x", "y"), "csv", ())
+    listed.rename(tmp_path / "notes.csv")
+    manifest = read_manifest(tmp_path)
+    assert (manifest.classes, manifest.source) == (("a", "b"), "class folders")
+    assert manifest.skipped == ("notes.csv",)
 
 
 def test_a_file_listed_twice_alike_counts_once(tmp_path):
