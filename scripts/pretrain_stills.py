@@ -8,9 +8,10 @@ stills only: no picture is a frame of a film, no two are related by movement.
 
 What it learns to tell (all targets follow from how the picture was drawn):
     each 16x16 token   where on it objects are (4x4 coverage), and of the object that covers most of it: shape,
-                       colour, size, angle, the way to its centre, and the way to the other object that looks
-                       the same, if there is one; the ground's colour
-    [CLS]              of single scenes: how many objects; the largest one's shape, colour, place, size, angle
+                       colour, size, angle, the way to its centre, and the way to the middle of the other objects
+                       that look the same, if there are any; the ground's colour
+    [CLS]              a coarse map of where objects are (8x8 coverage), and of single scenes: how many objects; the
+                       largest one's shape, colour, place, size, angle
 
 Halves of blocks are skipped at random, few or most of them. So every block does something useful with tokens that
 hardly any block has seen: a fresh temporal path, whose blocks are the identity, shows just such tokens to all of them.
@@ -44,8 +45,8 @@ ARCHITECTURE = {
 MEAN = STD = 0.5
 KINDS = len(shapes.SHAPES)
 # Columns of a target row. Tokens and [CLS] share the layout of an object: what is not known is NaN.
-TOKEN_COLUMNS = {"coverage": 16, "shape": 1, "colour": 3, "size": 1, "angle": 2, "offset": 2, "twin": 2, "ground": 3}
-CLS_COLUMNS = {"count": 1, "shape": 1, "colour": 3, "size": 1, "angle": 2, "place": 2}
+TOKEN_COLUMNS = {"coverage": 16, "shape": 1, "colour": 3, "size": 1, "angle": 2, "offset": 2, "twins": 2, "ground": 3}
+CLS_COLUMNS = {"count": 1, "shape": 1, "colour": 3, "size": 1, "angle": 2, "place": 2, "map": SIDE**2}
 
 
 def _angle_target(look: shapes.Look, angle: float) -> tuple[float, float]:
@@ -56,7 +57,10 @@ def _angle_target(look: shapes.Look, angle: float) -> tuple[float, float]:
 def draw_scene(
     rng: np.random.Generator, canvas: np.ndarray, owner: np.ndarray, objects: list[dict], *, looks: list[shapes.Look]
 ) -> None:
-    """Draws 0-4 objects onto the ground in `canvas`; `owner` gets each pixel's object number, -1 for the ground."""
+    """Draws 0-4 objects onto the ground in `canvas`; `owner` gets each pixel's object number, -1 for the ground.
+
+    Half of the objects look like one that the picture has already (`looks`), if it has any.
+    """
     width = canvas.shape[1]
     ground = canvas.mean(axis=(0, 1))
     count = int(rng.choice(5, p=[0.05, 0.4, 0.25, 0.2, 0.1])) if width > 40 else int(rng.choice(3, p=[0.1, 0.75, 0.15]))
@@ -74,7 +78,7 @@ def draw_scene(
 
 
 def render_still(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One picture, uint8 (128, 128, 3), with its token targets float32 (64, 30) and [CLS] targets float32 (10)."""
+    """One picture, uint8 (128, 128, 3), with its token targets float32 (64, 30) and [CLS] targets float32 (74)."""
     canvas = np.empty((SIZE, SIZE, 3), np.float32)
     owner = np.full((SIZE, SIZE), -1, np.int16)
     objects: list[dict] = []
@@ -98,12 +102,17 @@ def render_still(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.n
     return picture, _token_targets(owner, objects, canvas), _cls_targets(owner, objects, single=cells == 1)
 
 
-def _twins(objects: list[dict]) -> dict[int, int]:
-    """Objects that look the same and are exactly two: each one's other."""
+def _twins(objects: list[dict]) -> dict[int, tuple[float, float]]:
+    """The middle (x, y) of the other objects of the same look, for each object that is not the only one of its look."""
     by_look: dict[shapes.Look, list[int]] = {}
     for number, item in enumerate(objects):
         by_look.setdefault(item["look"], []).append(number)
-    return {a: b for pair in by_look.values() if len(pair) == 2 for a, b in (pair, pair[::-1])}
+    middles = {}
+    for alike in by_look.values():
+        for number in alike if len(alike) > 1 else ():
+            others = [objects[other] for other in alike if other != number]
+            middles[number] = tuple(sum(item[axis] for item in others) / len(others) for axis in ("x", "y"))
+    return middles
 
 
 def _token_targets(owner: np.ndarray, objects: list[dict], canvas: np.ndarray) -> np.ndarray:
@@ -129,14 +138,15 @@ def _token_targets(owner: np.ndarray, objects: list[dict], canvas: np.ndarray) -
         out[token, 21:23] = _angle_target(look, item["angle"])
         out[token, 23:25] = (item["x"] - cx) / PATCH, (item["y"] - cy) / PATCH
         if number in twins:
-            other = objects[twins[number]]
-            out[token, 25:27] = (other["x"] - cx) / (SIZE / 4), (other["y"] - cy) / (SIZE / 4)
+            x, y = twins[number]
+            out[token, 25:27] = (x - cx) / (SIZE / 4), (y - cy) / (SIZE / 4)
     return out
 
 
 def _cls_targets(owner: np.ndarray, objects: list[dict], *, single: bool) -> np.ndarray:
     out = np.full(sum(CLS_COLUMNS.values()), np.nan, np.float32)
     seen = np.bincount(owner[owner >= 0], minlength=len(objects)) if objects else np.zeros(0)
+    out[10:] = (owner >= 0).reshape(SIDE, PATCH, SIDE, PATCH).mean(axis=(1, 3)).ravel()
     if not single:
         return out
     out[0] = (seen > 20).sum()
@@ -179,7 +189,7 @@ class StillsModel(nn.Module):
             self.vit.pos_embed.copy_(_sine_table(SIDE, ARCHITECTURE["embed_dim"]))
         width = ARCHITECTURE["embed_dim"]
         self.token_head = nn.Linear(width, 16 + KINDS + 3 + 1 + 2 + 2 + 2 + 3)
-        self.cls_head = nn.Linear(width, 5 + KINDS + 3 + 1 + 2 + 2)
+        self.cls_head = nn.Linear(width, 5 + KINDS + 3 + 1 + 2 + 2 + SIDE**2)
 
     def forward(self, pictures: Tensor, positions: Tensor, keep: float = 1.0) -> tuple[Tensor, Tensor]:
         """Read-outs of all tokens and of [CLS].
@@ -189,8 +199,10 @@ class StillsModel(nn.Module):
             positions: (B, 65, 192), the codes of the tokens' positions, see `position_codes`.
             keep: how likely each half of a block is to be used.
         """
-        x = (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
-        x = self.vit.patch_embed(x)
+        # The same numbers as the patch embedding's convolution, which is slow backwards on a CPU.
+        patches = pictures.reshape(-1, SIDE, PATCH, SIDE, PATCH, 3).permute(0, 1, 3, 5, 2, 4).flatten(3).flatten(1, 2)
+        filters = self.vit.patch_embed.proj
+        x = F.linear((patches / 255 - MEAN) / STD, filters.weight.flatten(1), filters.bias)
         x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
         x = x + positions
         x = self.vit.norm_pre(x)
@@ -236,27 +248,30 @@ def _class(predicted: Tensor, target: Tensor) -> tuple[Tensor, float]:
 
 def losses(tokens: Tensor, cls: Tensor, want_tokens: Tensor, want_cls: Tensor) -> tuple[Tensor, dict[str, float]]:
     """The sum of all targets' losses, and the figures to watch."""
-    cover, kind, colour, size, angle, offset, twin, ground = tokens.split([16, KINDS, 3, 1, 2, 2, 2, 3], dim=-1)
-    w_cover, w_kind, w_colour, w_size, w_angle, w_offset, w_twin, w_ground = want_tokens.split(
+    cover, kind, colour, size, angle, offset, twins, ground = tokens.split([16, KINDS, 3, 1, 2, 2, 2, 3], dim=-1)
+    w_cover, w_kind, w_colour, w_size, w_angle, w_offset, w_twins, w_ground = want_tokens.split(
         list(TOKEN_COLUMNS.values()), dim=-1
     )
-    c_count, c_kind, c_colour, c_size, c_angle, c_place = cls.split([5, KINDS, 3, 1, 2, 2], dim=-1)
-    v_count, v_kind, v_colour, v_size, v_angle, v_place = want_cls.split(list(CLS_COLUMNS.values()), dim=-1)
+    c_count, c_kind, c_colour, c_size, c_angle, c_place, c_map = cls.split([5, KINDS, 3, 1, 2, 2, SIDE**2], dim=-1)
+    v_count, v_kind, v_colour, v_size, v_angle, v_place, v_map = want_cls.split(list(CLS_COLUMNS.values()), dim=-1)
     kind_loss, kind_right = _class(kind, w_kind[..., 0])
     cls_kind_loss, cls_kind_right = _class(c_kind, v_kind[:, 0])
     count_loss, _ = _class(c_count, v_count[:, 0].clamp(max=4))
+    drawn = ~v_map.isnan().any(dim=1)
     parts = {
         "cover": F.binary_cross_entropy_with_logits(cover, w_cover),
         "offset": _known(offset, w_offset),
-        "twin": _known(twin, w_twin),
+        "twins": _known(twins, w_twins),
         "angle": _known(angle, w_angle),
         "size": _known(size, w_size),
         "colour": _known(colour, w_colour) + _known(ground, w_ground),
         "place": _known(c_place, v_place),
+        "map": F.binary_cross_entropy_with_logits(c_map[drawn], v_map[drawn]) if drawn.any() else c_map.sum() * 0,
     }
-    total = 3 * parts["cover"] + 4 * parts["offset"] + parts["twin"] + parts["angle"] + 2 * parts["size"]
-    total = total + 4 * parts["colour"] + 0.5 * kind_loss + 0.5 * cls_kind_loss + 0.3 * count_loss
-    total = total + 4 * parts["place"] + 2 * _known(c_colour, v_colour) + _known(c_size, v_size) + _known(c_angle, v_angle)
+    total = 3 * parts["cover"] + 4 * parts["offset"] + 2 * parts["twins"] + parts["angle"] + 2 * parts["size"]
+    total = total + 4 * parts["colour"] + 0.5 * kind_loss
+    total = total + 3 * parts["map"] + 4 * parts["place"] + 0.5 * cls_kind_loss + 0.3 * count_loss
+    total = total + 2 * _known(c_colour, v_colour) + _known(c_size, v_size) + _known(c_angle, v_angle)
     figures = {name: part.item() for name, part in parts.items()}
     return total, figures | {"shape_top1": kind_right, "cls_shape_top1": cls_kind_right}
 
@@ -298,7 +313,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             codes, true = position_codes(model.vit.pos_embed, len(pictures))
             tokens, cls = model(pictures, codes, keep=random.uniform(0.25, 1.0))
-        want_cls[~true, -2:] = math.nan  # nobody can tell places who was lied to about them
+        want_cls[~true, 8:] = math.nan  # nobody can tell places who was lied to about them
         loss, figures = losses(tokens, cls, want_tokens, want_cls)
         optimizer.zero_grad()
         loss.backward()

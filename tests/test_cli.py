@@ -320,6 +320,9 @@ def test_damaged_checkpoints(checkpoint: Path, clips: Path, refused: Refused) ->
         said = refused("predict", checkpoint, video)
         # Without its options the method takes its defaults, and the tensors do not fit them.
         assert ("does not fit the model" if key == "method_config" else f"{config} is damaged (") in said
+    config.write_text(text)
+    edit(checkpoint, preprocessing=json.loads(text)["preprocessing"] | {"std": "0.5"})
+    assert "std is 0.5, not three numbers" in refused("predict", checkpoint, video)
     config.unlink()
     assert "holds no checkpoint: adapter_config.json is missing" in refused("predict", checkpoint, video)
     assert "there is no such folder" in refused("evaluate", checkpoint / "nope", clips)

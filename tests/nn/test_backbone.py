@@ -202,8 +202,9 @@ def test_what_does_not_fit_is_named(weight_file: Path, tmp_path: Path) -> None:
         ({"norm__weight": None}, r"1 missing \(norm.weight\);"),
         ({"surplus": torch.ones(1)}, r"1 left over \(surplus\);"),
         ({"norm__weight": torch.ones(3)}, r"1 of another shape \(norm.weight\);"),
+        ({"patch_embed__proj__weight": torch.ones(192, 3, 32, 32)}, "it has patches of 32x32 pixels, not 16x16;"),
     ],
-    ids=["missing", "left over", "another shape"],
+    ids=["missing", "left over", "another shape", "another patch size"],
 )
 def test_one_misfit_is_enough(change: dict[str, Tensor | None], found: str, weight_file: Path, tmp_path: Path) -> None:
     path = changed(weight_file, tmp_path / "w.safetensors", **change)

@@ -67,6 +67,15 @@ def test_shrinking_is_antialiased_and_keeps_the_range() -> None:
     assert torch.equal(shrink(picture, (1, 1)), picture.float())
 
 
+@pytest.mark.parametrize("grid", [(1, 1), (2, 2), (2, 4), (4, 4)])
+def test_shrinking_to_whole_values_is_the_same_within_one_value(grid: tuple[int, int]) -> None:
+    frames = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    exact, whole = shrink(frames, grid), shrink(frames, grid, whole=True)
+    assert torch.equal(whole, whole.round())
+    assert (whole - exact).abs().max() <= 1.0  # the kernel's weights are rounded too
+    assert (whole - exact).abs().mean() < 0.3
+
+
 def test_a_grid_that_does_not_divide_the_picture_is_refused() -> None:
     for grid in ((3, 4), (4, 3)):
         with pytest.raises(DualPathError, match=rf"32x32 pixels cannot be cut into a grid of {grid[0]}x{grid[1]}"):

@@ -176,9 +176,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
                 f"{folder / CONFIG} has format {config['format']}, this version of dualpath reads {FORMAT}; "
                 "use the version that wrote it"
             )
-        for part, key in (("backbone", "sha256"), ("preprocessing", "mean"), ("preprocessing", "std")):
-            if not config[part][key]:
-                raise KeyError(key)
+        if not config["backbone"]["sha256"]:
+            raise KeyError("sha256")
+        for key in ("mean", "std"):
+            colours = config["preprocessing"][key]
+            if len(colours) != 3 or not all(isinstance(value, int | float) for value in colours):
+                raise TypeError(f"{key} is {colours}, not three numbers")
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError) as problem:
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
     return config

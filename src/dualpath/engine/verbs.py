@@ -16,6 +16,8 @@ from dualpath.engine.progress import Bar
 from dualpath.engine.train import default_workers
 from dualpath.errors import DualPathError, VideoError
 
+SPLITS = ("auto", "train", "val", "test", "all")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -69,6 +71,8 @@ def evaluate_data(
     """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to."""
     if batch_size < 1:
         raise DualPathError(f"batch_size is {batch_size}, but it must be at least 1")
+    if split not in SPLITS:
+        raise DualPathError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
     folder = find_checkpoint(checkpoint)
     classifier = load(folder, weights=weights, precision=precision)
     spec = classifier.spec
@@ -90,17 +94,15 @@ def evaluate_data(
 
 
 def choose_split(manifest: Manifest, split: str) -> tuple[tuple[Video, ...], str]:
-    """The videos to evaluate: a given split, or for "auto" test, else val, else all."""
+    """The videos to evaluate: one of SPLITS, where "auto" is test, else val, else all."""
     match split:
         case "all":
             videos = manifest.videos
-        case "train" | "val" | "test":
-            videos = manifest.split(split)
         case "auto":
             split = next((name for name in ("test", "val") if manifest.split(name)), "all")
             return choose_split(manifest, split)
         case _:
-            raise DualPathError(f"unknown split {split!r}; there are auto, train, val, test, all")
+            videos = manifest.split(split)
     if not videos:
         raise DualPathError(f"{manifest.root} has no videos in the split {split!r}; choose another with --split")
     return videos, split

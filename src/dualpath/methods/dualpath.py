@@ -118,7 +118,8 @@ class DualPath(nn.Module):
 
     def framesets(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b g c h w"]:
         """The pictures that the temporal path looks at, values 0..255."""
-        cells = shrink(frames.flatten(0, 1), self.config.grid).unflatten(0, frames.shape[:2])
+        whole = self.backbone.dtype != torch.float32
+        cells = shrink(frames.flatten(0, 1), self.config.grid, whole=whole).unflatten(0, frames.shape[:2])
         return pack(cells, self.config.grid)
 
 

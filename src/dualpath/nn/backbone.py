@@ -269,6 +269,13 @@ def _load(vit: VisionTransformer, path: Path, *, name: str) -> None:
         raise DualPathError(
             f"{path} is not a whole safetensors file ({_first_line(problem)}); give the weights of {name} as safetensors"
         ) from problem
+    patches = {tuple(value.shape[-2:]) for value in state.values() if value.ndim == 4}  # timm would resample them silently
+    if patches - {vit.patch_embed.patch_size}:
+        found = ", ".join(f"{y}x{x}" for y, x in sorted(patches))
+        raise DualPathError(
+            f"{path} does not hold the weights of {name}: it has patches of {found} pixels, not "
+            f"{'x'.join(map(str, vit.patch_embed.patch_size))}; give a file of this architecture"
+        )
     try:
         state = checkpoint_filter_fn(state, vit)
     except Exception as problem:  # timm's conversions end in all sorts of errors where the shapes are not what they expect
