@@ -85,17 +85,18 @@ def test_a_grid_that_does_not_divide_the_picture_is_refused() -> None:
 # The 3-D encoding
 
 
-def sines(value: float, size: int) -> list[float]:
+def sines(value: float, size: int, extent: int) -> list[float]:
     out = []
     for j in range(size):
-        angle = value * 10000 ** (-(j - j % 2) / size)
+        angle = value * extent ** (-(j - j % 2) / size)
         out.append(math.cos(angle) if j % 2 else math.sin(angle))
     return out
 
 
-def code(time: float, row: float, column: float, width: int) -> list[float]:
+def code(time: float, row: float, column: float, width: int, extents: tuple[int, int, int]) -> list[float]:
     third = 2 * (width // 6)
-    return sines(time, width - 2 * third) + sines(row, third) + sines(column, third)
+    sizes = (width - 2 * third, third, third)
+    return [wave for axis in zip((time, row, column), sizes, extents, strict=True) for wave in sines(*axis)]
 
 
 def covered(token: int, tokens: int, cells: int) -> list[tuple[int, float, float]]:
@@ -122,6 +123,7 @@ def test_positions_are_those_of_a_literal_loop(
 ) -> None:
     actual = encode_positions(framesets, grid, patch_grid, width)
     assert actual.dtype == torch.float32
+    extents = (framesets * grid[0] * grid[1], *patch_grid)
     expected = torch.zeros(framesets, patch_grid[0] * patch_grid[1], width, dtype=torch.float64)
     for g in range(framesets):
         for y in range(patch_grid[0]):
@@ -129,7 +131,7 @@ def test_positions_are_those_of_a_literal_loop(
                 for r, share_y, row in covered(y, patch_grid[0], grid[0]):
                     for c, share_x, column in covered(x, patch_grid[1], grid[1]):
                         time = 1 + g * grid[0] * grid[1] + r * grid[1] + c
-                        part = torch.tensor(code(time, row, column, width), dtype=torch.float64)
+                        part = torch.tensor(code(time, row, column, width, extents), dtype=torch.float64)
                         expected[g, y * patch_grid[1] + x] += share_y * share_x * part
     torch.testing.assert_close(actual.double(), expected, atol=1e-6, rtol=0)
 
@@ -139,7 +141,7 @@ def test_tokens_within_one_cell_have_exactly_their_frames_code() -> None:
     codes = encode_positions(2, (4, 4), (8, 8), 24).reshape(2, 8, 8, 24)
     for g, y, x in ((0, 0, 0), (0, 1, 6), (0, 7, 7), (1, 0, 0), (1, 5, 2)):
         time = 1 + 16 * g + 4 * (y // 2) + x // 2
-        expected = torch.tensor(code(time, (2, 6)[y % 2], (2, 6)[x % 2], 24))
+        expected = torch.tensor(code(time, (2, 6)[y % 2], (2, 6)[x % 2], 24, (32, 8, 8)))
         torch.testing.assert_close(codes[g, y, x], expected, atol=1e-6, rtol=0)
     # The same place in two frames differs in time alone.
     assert torch.equal(codes[0, 0, 0, 8:], codes[1, 6, 2, 8:])
@@ -150,7 +152,7 @@ def test_time_runs_on_across_framesets() -> None:
     codes = encode_positions(3, (2, 2), (2, 2), 24)
     assert codes.shape == (3, 4, 24)
     # Each token is one frame: 1 .. 12 in order.
-    times = torch.tensor([sines(time, 8) for time in range(1, 13)]).reshape(3, 4, 8)
+    times = torch.tensor([sines(time, 8, 12) for time in range(1, 13)]).reshape(3, 4, 8)
     torch.testing.assert_close(codes[..., :8], times, atol=1e-6, rtol=0)
     assert len({tuple(row.tolist()) for row in codes[..., :8].reshape(12, 8)}) == 12
 
@@ -159,15 +161,17 @@ def test_straddling_tokens_have_the_area_weighted_mean() -> None:
     # CLIP ViT-B/16: 14 tokens over 4 cells. Token 3 lies half in cell 0 and half in cell 1.
     codes = encode_positions(1, (4, 4), (14, 14), 768).reshape(14, 14, 768)
     time = 768 - 4 * 128
-    torch.testing.assert_close(codes[0, 3, :time], torch.tensor([sines(1, time), sines(2, time)]).mean(0), atol=1e-6, rtol=0)
-    four = torch.tensor([sines(frame, time) for frame in (1, 2, 5, 6)]).mean(0)
+    torch.testing.assert_close(
+        codes[0, 3, :time], torch.tensor([sines(1, time, 16), sines(2, time, 16)]).mean(0), atol=1e-6, rtol=0
+    )
+    four = torch.tensor([sines(frame, time, 16) for frame in (1, 2, 5, 6)]).mean(0)
     torch.testing.assert_close(codes[3, 3, :time], four, atol=1e-6, rtol=0)
     # 4 tokens over 3 cells: token 1 lies a third in cell 0 and two thirds in cell 1.
     codes = encode_positions(1, (1, 3), (1, 4), 24)[0]
-    third = torch.tensor(sines(1, 8)) / 3 + torch.tensor(sines(2, 8)) * 2 / 3
+    third = torch.tensor(sines(1, 8, 3)) / 3 + torch.tensor(sines(2, 8, 3)) * 2 / 3
     torch.testing.assert_close(codes[1, :8], third, atol=1e-6, rtol=0)
     # A quarter to a third of the picture: 1/12 in the first frame, at its right edge, then 2/12 at the left of the second.
-    column = torch.tensor(sines(4 * 7 / 8, 8)) / 3 + torch.tensor(sines(4 * 1 / 4, 8)) * 2 / 3
+    column = torch.tensor(sines(4 * 7 / 8, 8, 4)) / 3 + torch.tensor(sines(4 * 1 / 4, 8, 4)) * 2 / 3
     torch.testing.assert_close(codes[1, 16:], column, atol=1e-6, rtol=0)
 
 

@@ -66,7 +66,7 @@ def temporal_path(w: dict[str, np.ndarray], clip: np.ndarray, shape: Shape) -> n
     looks = []
     for g in range(len(clip) // cells):
         picture = frameset(clip[g * cells : (g + 1) * cells], shape.grid)
-        x = temporal_tokens(w, picture, g, shape)
+        x = temporal_tokens(w, picture, len(clip), g, shape)
         for n in range(depth(w)):
             block = f"backbone.vit.blocks.{n}"
             normed = layer_norm(w, f"{block}.norm1", x, shape.eps)
@@ -92,7 +92,9 @@ def spatial_tokens(w: dict[str, np.ndarray], frame: np.ndarray, shape: Shape) ->
     return layer_norm(w, "backbone.vit.norm_pre", x, shape.eps)
 
 
-def temporal_tokens(w: dict[str, np.ndarray], picture: np.ndarray, frameset_number: int, shape: Shape) -> np.ndarray:
+def temporal_tokens(
+    w: dict[str, np.ndarray], picture: np.ndarray, num_frames: int, frameset_number: int, shape: Shape
+) -> np.ndarray:
     """The patches with the fixed 3-D encoding; [CLS] and registers just as in the spatial path."""
     height, width = picture.shape[1:]
     size = w["backbone.vit.cls_token"].shape[-1]
@@ -103,12 +105,19 @@ def temporal_tokens(w: dict[str, np.ndarray], picture: np.ndarray, frameset_numb
     columns = width // shape.patch
     for i, patch in enumerate(patches):
         where = divmod(i, columns)
-        tokens.append(patch + token_code(frameset_number, where, (height, width), shape.patch, shape.grid, size))
+        place = token_code(num_frames, frameset_number, where, (height, width), shape.patch, shape.grid, size)
+        tokens.append(patch + place)
     return layer_norm(w, "backbone.vit.norm_pre", np.stack(tokens), shape.eps)
 
 
 def token_code(
-    frameset_number: int, token: tuple[int, int], picture: tuple[int, int], patch: int, grid: tuple[int, int], width: int
+    num_frames: int,
+    frameset_number: int,
+    token: tuple[int, int],
+    picture: tuple[int, int],
+    patch: int,
+    grid: tuple[int, int],
+    width: int,
 ) -> np.ndarray:
     """Code of one token: over the cells it covers, the mean of their codes, weighted by how many pixels it has there.
 
@@ -122,24 +131,27 @@ def token_code(
             cell = (y // cell_height, x // cell_width)
             pixels.setdefault(cell, []).append((y + 0.5 - cell[0] * cell_height, x + 0.5 - cell[1] * cell_width))
     mean = np.zeros(width)
+    extents = (num_frames, picture[0] // patch, picture[1] // patch)
     for (r, c), inside in pixels.items():
         time = 1 + frameset_number * grid[0] * grid[1] + r * grid[1] + c
         row = sum(y for y, _ in inside) / len(inside) * grid[0] / patch
         column = sum(x for _, x in inside) / len(inside) * grid[1] / patch
-        mean += len(inside) / patch**2 * code(time, row, column, width)
+        mean += len(inside) / patch**2 * code(time, row, column, width, extents)
     return mean
 
 
-def code(time: float, row: float, column: float, width: int) -> np.ndarray:
+def code(time: float, row: float, column: float, width: int, extents: tuple[int, int, int]) -> np.ndarray:
     """Three sine tables side by side; each of the two places gets a third of the channels, rounded down to even."""
     place = 2 * (width // 6)
-    return np.concatenate([sines(time, width - 2 * place), sines(row, place), sines(column, place)])
+    sizes = (width - 2 * place, place, place)
+    return np.concatenate([sines(*each) for each in zip((time, row, column), sizes, extents, strict=True)])
 
 
-def sines(value: float, size: int) -> np.ndarray:
+def sines(value: float, size: int, extent: int) -> np.ndarray:
+    """sin and cos of value / extent^(2i / size), i = 0, 1 ..."""
     out = np.zeros(size)
     for j in range(size):
-        angle = value * 10000 ** (-2 * (j // 2) / size)
+        angle = value * extent ** (-2 * (j // 2) / size)
         out[j] = math.sin(angle) if j % 2 == 0 else math.cos(angle)
     return out
 

@@ -92,17 +92,21 @@ def encode_positions(num_framesets: int, grid: Grid, patch_grid: Grid, width: in
     over_columns, column_places = _overlap(across, columns)
     share = torch.einsum("yr,xc->yxrc", over_rows, over_columns)
     times = 1 + torch.arange(num_framesets * rows * columns, dtype=torch.float64).reshape(-1, rows, columns)
-    time = torch.einsum("yxrc,grcd->gyxd", share, _sines(times, sizes[0]))
-    row = torch.einsum("yr,yrd->yd", over_rows, _sines(row_places * down, sizes[1]))
-    column = torch.einsum("xc,xcd->xd", over_columns, _sines(column_places * across, sizes[2]))
+    time = torch.einsum("yxrc,grcd->gyxd", share, _sines(times, sizes[0], extent=times.numel()))
+    row = torch.einsum("yr,yrd->yd", over_rows, _sines(row_places * down, sizes[1], extent=down))
+    column = torch.einsum("xc,xcd->xd", over_columns, _sines(column_places * across, sizes[2], extent=across))
     shape = (num_framesets, down, across)
     parts = [time, row[None, :, None].expand(*shape, -1), column[None, None].expand(*shape, -1)]
     return torch.cat(parts, dim=-1).reshape(num_framesets, down * across, width).float()
 
 
-def _sines(values: Float[Tensor, "*n"], size: int) -> Float[Tensor, "*n s"]:
-    """sin and cos interleaved, with angular frequencies 10000^(-2i/s)."""
-    frequency = 10000.0 ** (-2 * torch.arange((size + 1) // 2, dtype=torch.float64) / size)
+def _sines(values: Float[Tensor, "*n"], size: int, *, extent: int) -> Float[Tensor, "*n s"]:
+    """sin and cos interleaved, with angular frequencies extent^(-2i/s), where the values lie in 0..extent.
+
+    So the slowest wave still turns by a radian over the axis. With the 10000 of long texts most channels hardly
+    change within 4 frames or 8 patches: a constant that the frozen blocks have never seen (EXPERIMENTS.md).
+    """
+    frequency = float(extent) ** (-2 * torch.arange((size + 1) // 2, dtype=torch.float64) / size)
     angles = values[..., None] * frequency
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :size]
 
