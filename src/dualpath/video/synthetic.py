@@ -8,7 +8,7 @@ order, can tell a class from its opposite.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -185,7 +185,6 @@ def render_folder(
     folder: Path,
     clips_per_class: dict[str, int],
     *,
-    classes: Sequence[str] = CLASSES,
     seed: int = 0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
@@ -195,14 +194,13 @@ def render_folder(
     Args:
         folder: where to; made if needed.
         clips_per_class: how many clips of each class a split has: {"train": 200, "test": 30}.
-        classes: which ones, of CLASSES.
         seed: of the scenes.
         workers: processes that draw and encode.
         progress: is told (files done, files in all).
     """
     jobs = []
     for split_number, (split, count) in enumerate(clips_per_class.items()):
-        for name in classes:
+        for name in CLASSES:
             (folder / split / name).mkdir(parents=True, exist_ok=True)
             for number in range(count):
                 path = folder / split / name / f"{number:05d}.mp4"
