@@ -98,11 +98,11 @@ def choose_split(manifest: Manifest, split: str) -> tuple[tuple[Video, ...], str
     match split:
         case "all":
             videos = manifest.videos
-        case "auto":
+        case "train" | "val" | "test":
+            videos = manifest.split(split)
+        case _:
             split = next((name for name in ("test", "val") if manifest.split(name)), "all")
             return choose_split(manifest, split)
-        case _:
-            videos = manifest.split(split)
     if not videos:
         raise DualPathError(f"{manifest.root} has no videos in the split {split!r}; choose another with --split")
     return videos, split
