@@ -1,6 +1,6 @@
 """Pretrain the embedded backbone on still pictures, and write the weights that the package ships.
 
-    .venv/bin/python scripts/pretrain_stills.py --output src/dualpath/nn/stills --minutes 60
+    .venv/bin/python scripts/pretrain_stills.py --output src/dualpath/nn/stills --minutes 80
 
 The pictures are drawn by `dualpath.video.shapes` while the training runs; nothing is read or downloaded. A
 picture shows one scene, or 2x2, 4x4 unrelated scenes like a sheet of thumbnails. The network learns from
@@ -279,7 +279,7 @@ def losses(tokens: Tensor, cls: Tensor, want_tokens: Tensor, want_cls: Tensor) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for model.safetensors and pretraining.json")
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=80)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
