@@ -237,6 +237,7 @@ def _convert(words: Sequence[str]) -> int:
 def _compare(words: Sequence[str]) -> int:
     from shlex import join
 
+    from dualpath.engine.clip_store import CLIP_STORE_GB
     from dualpath.engine.compare import compare
     from dualpath.engine.config import RunConfig, TrainConfig
     from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_seeds
@@ -256,6 +257,12 @@ def _compare(words: Sequence[str]) -> int:
     parser.add_argument("--entries", type=str, default=None, help="YAML: a label to {method: ..., any setting of its own}")
     parser.add_argument("--seeds", type=str, default="0", help="with commas between them; a run for each")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--clip_store",
+        type=float,
+        default=CLIP_STORE_GB,
+        help="most GB of disk for decoded training clips, which the runs of a seed share until they are done; 0 keeps none",
+    )
     for part in (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part, skip={"seed"} if part is TrainConfig else None)
     # Nothing is chosen by validation, so all training videos are learnt from.
@@ -278,7 +285,15 @@ def _compare(words: Sequence[str]) -> int:
     asked = ask_methods([name.strip() for name in options.methods.split(",") if name.strip()], given)
     entries = make_entries(asked, read_entries(Path(options.entries)) if options.entries else {}, base=base)
     output = Path(options.output)
-    found = compare(Path(options.data), output, entries, read_seeds(options.seeds), base=base, resume=options.resume)
+    found = compare(
+        Path(options.data),
+        output,
+        entries,
+        read_seeds(options.seeds),
+        base=base,
+        resume=options.resume,
+        clip_store=options.clip_store,
+    )
     told = write_comparison(found, output, command=join(["dualpath", "compare", *(w for w in words if w != "--resume")]))
     print(json.dumps(told, indent=2) if options.json else comparison_table(found))
     print(f"compare.md, compare.json and compare.png are in {output}", file=sys.stderr)

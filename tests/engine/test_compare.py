@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dualpath.cli import main
+from dualpath.data.clips import TrainClips
 from dualpath.data.manifest import Video
 from dualpath.engine import compare, one_run, prepare
 from dualpath.engine.child import last_step
+from dualpath.engine.log import read_log
 from dualpath.engine.one_run import Job, inference_speed, run_job
+from dualpath.errors import VideoError
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, random_backbone
 from runs import flags, scan_here
 from tiny import randomise
@@ -73,18 +77,36 @@ def reference(tmp_path_factory: pytest.TempPathFactory, clips: Path, weights: Pa
     """Three entries with two seeds, all in this process; not to be changed."""
     output = tmp_path_factory.mktemp("compare") / "out"
     scans: list[int] = []
+    decoded: list[tuple[int, int]] = []
 
     def scan_once(videos: tuple[Video, ...], **options: Any) -> Any:
         scans.append(len(videos))
         return scan_here(videos, **options)
 
     with pytest.MonkeyPatch.context() as patch:
+        count_decoded(patch, decoded)
         patch.setattr(prepare, "scan", scan_once)
         patch.setattr(compare, "run_in_child", here)
         patch.setattr(one_run, "SPEED_SECONDS", 0.0)
         assert main(words(clips, weights, output, "--entries", spatial)) == 0
     assert scans == [16]  # every video once, not once a run
+    # 2 epochs of 12 clips of 4 frames for two entries, and of 2 frames for the third.
+    assert sorted(decoded) == sorted((seed, frames) for seed in SEEDS for frames in (4, 2) for _ in range(2 * 12))
+    assert not (output / ".clips").exists()
     return output
+
+
+def count_decoded(patch: pytest.MonkeyPatch, decoded: list[tuple[int, int]], *, stop_after: int | None = None) -> None:
+    """Notes (seed, frames) of each training clip that is decoded; after `stop_after` of them a video is broken."""
+    read = TrainClips.__getitem__
+
+    def noted(self: TrainClips, key: tuple[int, int]) -> tuple[int, torch.Tensor, int]:
+        if len(decoded) == stop_after:
+            raise VideoError(self.videos[key[1]].path, "is broken")
+        decoded.append((self.seed, self.sampling.num_frames))
+        return read(self, key)
+
+    patch.setattr(TrainClips, "__getitem__", noted)
 
 
 @pytest.fixture
@@ -290,6 +312,82 @@ def test_speed_is_a_median(reference: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert inference_speed(classifier) == 8 / 2
 
 
+# --- decoded clips that are shared
+
+SHARED = "The runs of a seed share decoded clips: the first to draw them decodes them for the others, waits longer for "
+
+
+def same_runs(ours: Path, theirs: Path, *, labels: Sequence[str], seed: int) -> bool:
+    """To the last bit: weights, predictions and losses."""
+    for label in labels:
+        one, other = (output / label / f"seed{seed}" for output in (ours, theirs))
+        if (one / "val" / "predictions.csv").read_bytes() != (other / "val" / "predictions.csv").read_bytes():
+            return False
+        mine, its = (load_file(run / "training_state.safetensors") for run in (one, other))  # the moments too
+        if mine.keys() != its.keys() or not all(torch.equal(value, its[name]) for name, value in mine.items()):
+            return False
+        if [line["loss"] for line in read_log(one)[0]] != [line["loss"] for line in read_log(other)[0]]:
+            return False
+    return True
+
+
+def test_shared_clips_are_told(reference: Path) -> None:
+    assert [remark.startswith(SHARED) for remark in result(reference)["unequal"]].count(True) == 1
+    records = [json.loads((reference / label / "seed0" / "run.json").read_text()) for label in LABELS]
+    assert [record["shared_clips"] for record in records] == [True, True, False]
+
+
+@pytest.mark.parametrize("store", ["0", "8"], ids=["off", "full disk"])
+def test_results_do_not_depend_on_the_store(
+    reference: Path,
+    clips: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    in_process: None,
+    store: str,
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(prepare, "scan", scan_here)
+    decoded: list[tuple[int, int]] = []
+    count_decoded(monkeypatch, decoded)
+    output = tmp_path / "out"
+    assert main(words(clips, weights, output, "--seeds", "3", "--clip-store", store)) == 0
+    assert decoded == [(3, 4)] * 2 * (2 * 12)
+    assert same_runs(output, reference, labels=("dualpath", "linear_probe"), seed=3)
+    assert not any(remark.startswith(SHARED) for remark in result(output)["unequal"])
+    assert not (output / ".clips").exists()
+    said = capsys.readouterr().err
+    full_disk = f"decoded clips cannot be kept in {output}/.clips/seed3 (No space left on device): this run decodes its own"
+    assert said.count(full_disk) == 2 * (store == "8")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_that_was_stopped_goes_on_with_the_clips_that_it_left(
+    fresh: Path, reference: Path, clips: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("dualpath", "linear_probe"):
+        shutil.rmtree(fresh / label / "seed3")
+    again = words(clips, weights, fresh, "--resume")
+    decoded: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        count_decoded(patch, decoded, stop_after=18)  # in the second of three batches of the second epoch
+        assert main(again) == 2
+    assert "is broken, though it could be read before" in capsys.readouterr().err
+    assert [path.name for path in (fresh / ".clips").iterdir()] == ["seed3"]
+    with pytest.MonkeyPatch.context() as patch:
+        count_decoded(patch, decoded)
+        assert main(again) == 0
+    assert "resuming   after step 4 of 6" in capsys.readouterr().err
+    assert decoded == [(3, 4)] * (2 * 12)  # both sessions and both entries together
+    assert same_runs(fresh, reference, labels=LABELS, seed=3)
+    assert not (fresh / ".clips").exists()
+
+
 # --- what cannot be used
 
 
@@ -308,6 +406,7 @@ def test_speed_is_a_median(reference: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["--num-frames", "6"], "dualpath: 6 frames do not fill framesets of 2x2 = 4 frames"),
         (["--bottleneck", "wide"], "dualpath: bottleneck is 'wide', but it must be a whole number or null"),
         (["--backbone", "resnet18"], "dualpath, linear_probe: backbone resnet18 cannot be built with "),
+        (["--clip-store", "-1"], "clip_store is -1.0, but it must be a number of GB, 0 (off) or more"),
         (["--epochs", "0"], "epochs is 0, but it must be at least 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -47,8 +47,28 @@ def rng_for(seed: int, epoch: int, sample: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence((seed, epoch, sample)))
 
 
-class TrainClips(Dataset[tuple[int, Tensor, int]]):
-    """Random clips, addressed by (epoch, index)."""
+class KeyedClips(Dataset[tuple[int, Tensor, int]]):
+    """Training clips addressed by (epoch, index): (index, frames uint8 (T, C, S, S), label).
+
+    Attributes:
+        seed: of the run.
+    """
+
+    seed: int
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitems__(self, keys: list[Key]) -> list[tuple[int, Tensor, int]] | VideoError:
+        """Reads a batch, as DataLoader asks for it; a VideoError is handed over for `ClipLoader` to raise."""
+        try:
+            return [self[key] for key in keys]
+        except VideoError as problem:
+            return problem
+
+
+class TrainClips(KeyedClips):
+    """Random clips, read from the videos."""
 
     def __init__(
         self,
@@ -96,13 +116,6 @@ class TrainClips(Dataset[tuple[int, Tensor, int]]):
         seed = int(rng.integers(2**63))
         clip = train_transform(frames, size=self.size, config=self.transform, flip=self.flip, seed=seed)
         return index, clip, video.label
-
-    def __getitems__(self, keys: list[Key]) -> list[tuple[int, Tensor, int]] | VideoError:
-        """Reads a batch, as DataLoader asks for it; a VideoError is handed over for `ClipLoader` to raise."""
-        try:
-            return [self[key] for key in keys]
-        except VideoError as problem:
-            return problem
 
 
 class TestClips(Dataset[Views]):

@@ -1,6 +1,6 @@
 """Clips to batches, in parallel, the same ones whatever the number of workers.
 
-    train_batches --keys (epoch, index)--> TrainClips --> TrainBatch(indices, frames, labels)
+    train_batches --keys (epoch, index)--> KeyedClips --> TrainBatch(indices, frames, labels)
     0, 1, 2 ...   --index----------------> TestClips ---> ViewBatch(indices, frames, labels, unreadable)
 
 The order is a pure function of (seed, epoch) and a worker holds no state: a run resumes in mid-epoch, and with another
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from dualpath.data.clips import Key, TestClips, TrainClips, Views, rng_for
+from dualpath.data.clips import Key, KeyedClips, TestClips, TrainClips, Views, rng_for
 from dualpath.errors import VideoError
 
 __all__ = [
@@ -89,7 +89,7 @@ class ClipLoader(DataLoader[Any]):
 
     def __init__(
         self,
-        dataset: TrainClips | TestClips,
+        dataset: KeyedClips | TestClips,
         *,
         batches: Iterable[list[Any]],
         collate: Callable[[Any], Any],
@@ -120,7 +120,7 @@ class ClipLoader(DataLoader[Any]):
 
 
 def train_loader(
-    dataset: TrainClips,
+    dataset: KeyedClips,
     *,
     batch_size: int,
     num_epochs: int,

@@ -5,6 +5,7 @@
 A comparison's folder:
     settings.json, videos.json      what is compared: --resume must ask for the same
     <label>/seed<k>/, seed<k>.txt   each run's folder, and what it had to say
+    .clips/                         decoded clips that entries share, until they are finished: clip_store.py
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dualpath.data.manifest import Manifest, Split, read_manifest
 from dualpath.engine.child import run_in_child
+from dualpath.engine.clip_store import CLIP_STORE_GB, ClipStore, check_limit
 from dualpath.engine.config import RunConfig
 from dualpath.engine.entries import Entry, check_entries
 from dualpath.engine.loop import fingerprint
@@ -60,7 +62,14 @@ class Comparison:
 
 
 def compare(
-    data: Path, output: Path, entries: Sequence[Entry], seeds: Sequence[int], *, base: RunConfig, resume: bool = False
+    data: Path,
+    output: Path,
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    *,
+    base: RunConfig,
+    resume: bool = False,
+    clip_store: float = CLIP_STORE_GB,
 ) -> Comparison:
     """Trains and evaluates every entry with every seed, what is finished already excepted.
 
@@ -73,26 +82,22 @@ def compare(
         seeds: each one a run of every entry.
         base: the settings that the entries were made from.
         resume: continue what is in `output`; further entries and seeds may be asked for.
+        clip_store: GB of disk space in `output` for decoded training clips, which the entries of a seed then share, at
+            most; 0 has each run decode its own. The results do not depend on it.
 
     Raises:
         DualPathError: anything given cannot be used, or a run failed.
         Interrupted: a signal stopped it; resume continues.
     """
     # From cheap to dear: names and folders, labels, every model, and only then every video.
-    if not entries:
-        raise DualPathError("nothing to compare: give methods with --methods or entries in a file with --entries")
-    labels, seeds = [entry.label for entry in entries], tuple(seeds)
-    for what, given in (("entry", labels), ("seed", seeds)):
-        twice = next((one for one in given if list(given).count(one) > 1), None)
-        if twice is not None:
-            raise DualPathError(f"the {what} {twice} is given twice")
-    if not seeds or min(seeds) < 0:
-        raise DualPathError(f"seeds are {list(seeds)}; give whole numbers from 0 on, such as --seeds 0,1,2")
+    seeds = tuple(seeds)
+    _check_asked([entry.label for entry in entries], seeds)
+    check_limit(clip_store)
     before = _check_folder(output, resume=resume)
     manifest = read_manifest(data, val_fraction=0.0)
     split = _test_split(manifest, data)
     settings = _settings(manifest, split, entries, before, output)
-    check_entries(entries, num_classes=len(manifest.classes))
+    sizes = check_entries(entries, num_classes=len(manifest.classes))
     if before is None or not (output / VIDEOS).is_file():
         checked = {video.name: video.num_frames for video in usable(manifest, base).videos}
         write_whole(output / VIDEOS, json.dumps(checked) + "\n")
@@ -103,9 +108,28 @@ def compare(
         for seed in seeds
         for entry in entries
     ]
-    found = _run_all(jobs, output, [_steps(job.config, counts["train"]) for job in jobs])
+    steps = [_steps(job.config, counts["train"]) for job in jobs]
+    finished = {
+        job.folder: result
+        for job in jobs
+        if (result := read_result(job.folder, split=split, seed=job.config.training.seed)) is not None
+    }
+    sides = {job.folder: sizes[job.folder.parent.name] for job in jobs}
+    store = ClipStore(output, jobs, finished=finished, sizes=sides, videos=counts["train"], limit=clip_store)
+    found = _run_all(jobs, output, steps, finished=finished, store=store)
     results = {entry.label: tuple(found[output / entry.label / f"seed{seed}"] for seed in seeds) for entry in entries}
     return Comparison(data, len(manifest.classes), counts, split, base, tuple(entries), seeds, results)
+
+
+def _check_asked(labels: Sequence[str], seeds: Sequence[int]) -> None:
+    if not labels:
+        raise DualPathError("nothing to compare: give methods with --methods or entries in a file with --entries")
+    for what, given in (("entry", labels), ("seed", seeds)):
+        twice = next((one for one in given if list(given).count(one) > 1), None)
+        if twice is not None:
+            raise DualPathError(f"the {what} {twice} is given twice")
+    if not seeds or min(seeds) < 0:
+        raise DualPathError(f"seeds are {list(seeds)}; give whole numbers from 0 on, such as --seeds 0,1,2")
 
 
 def _check_folder(output: Path, *, resume: bool) -> dict[str, Any] | None:
@@ -175,22 +199,25 @@ def _steps(config: RunConfig, videos: int) -> int:
     return training.epochs * math.ceil(math.ceil(videos / training.batch_size) / training.accumulate)
 
 
-def _run_all(jobs: Sequence[Job], output: Path, steps: Sequence[int]) -> dict[Path, RunResult]:
-    """Runs what is not finished; one bar over all steps, one line for each run."""
-    found: dict[Path, RunResult] = {}
+def _run_all(
+    jobs: Sequence[Job], output: Path, steps: Sequence[int], *, finished: Mapping[Path, RunResult], store: ClipStore
+) -> dict[Path, RunResult]:
+    """Runs what is not finished; one bar over all steps, one line for each run. Gives all results by folder."""
+    found = dict(finished)
     with Bar("comparing", total=sum(steps)) as bar:
         for place, job in enumerate(jobs):
             began, seed = time.monotonic(), job.config.training.seed
             name = f"{job.folder.parent.name} seed {seed}"
-            result = read_result(job.folder, split=job.split, seed=seed)
-            took = "finished before"
+            result, took = found.get(job.folder), "finished before"
             if result is None:
                 text = f"run {place + 1} of {len(jobs)}: {name}"
-                run_in_child(job, output, progress=partial(_tell, bar, text, sum(steps[:place]), steps[place]))
+                progress = partial(_tell, bar, text, sum(steps[:place]), steps[place])
+                run_in_child(replace(job, kept=store.place(job)), output, progress=progress)
                 result = read_result(job.folder, split=job.split, seed=seed)
                 assert result is not None, f"{job.folder} has no result"
+                store.done(job)
                 took = f"{time.monotonic() - began:.0f} s"
-            found[job.folder] = result
+                found[job.folder] = result
             print(f"{name:<24} top-1 {100 * result.top1:5.1f} % of {result.videos} videos, {took}", file=sys.stderr)
             bar.update(sum(steps[: place + 1]))
     return found

@@ -198,13 +198,17 @@ def _nearest(key: str, method: type[MethodConfig], parts: Iterable[object]) -> s
     )
 
 
-def check_entries(entries: Sequence[Entry], *, num_classes: int) -> None:
+def check_entries(entries: Sequence[Entry], *, num_classes: int) -> dict[str, int]:
     """Builds every model and shows it one blank clip, on the CPU: what cannot be trained is told before anything is.
+
+    Returns:
+        The side of the pictures that each entry looks at, in pixels, by its label.
 
     Raises:
         DualPathError: with the problems of all entries.
     """
     problems: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     backbones: list[BackboneConfig] = []
     for config in (entry.config.backbone for entry in entries):
         backbones += [] if config in backbones else [config]
@@ -215,12 +219,14 @@ def check_entries(entries: Sequence[Entry], *, num_classes: int) -> None:
         except DualPathError as problem:
             problems |= {entry.label: str(problem) for entry in those}
             continue
+        sizes |= {entry.label: backbone.size for entry in those}
         for entry in those:
             try:
                 _try_out(entry.config, copy.deepcopy(backbone), num_classes)  # a method may change what it is given
             except DualPathError as problem:
                 problems[entry.label] = str(problem)
     _raise_all(problems, len(entries))
+    return sizes
 
 
 def _try_out(config: RunConfig, backbone: Backbone, num_classes: int) -> None:

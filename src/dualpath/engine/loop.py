@@ -21,6 +21,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dualpath.data.clips import KeyedClips
+from dualpath.data.kept import KeptClips
 from dualpath.data.loader import TrainBatch, TrainClips, train_loader
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint, versions
@@ -58,6 +60,7 @@ class Run:
         device: torch.device,
         *,
         resume: bool,
+        kept: Path | None = None,
     ) -> None:
         self.output, self.config, self.manifest, self.plan = output, config, manifest, plan
         self.training = config.training
@@ -74,6 +77,7 @@ class Run:
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.training.peak_lr)
         self.inner, self.device = model, device
+        self.clips = self._clips(kept)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: fingerprint(manifest)}
         self.settings = json.dumps(config.settings() | data)
@@ -165,13 +169,14 @@ class Run:
             "settings": self.config.settings(),
             "data": {"root": str(self.manifest.root), "counts": self.manifest.counts()},
             "plan": asdict(self.plan),
+            "shared_clips": isinstance(self.clips, KeptClips),
             "versions": versions(),
         }
         write_whole(self.output / "run.json", json.dumps(record, indent=2, default=str) + "\n")
 
-    def _steps(self) -> Iterator[float]:
-        """Makes one optimizer step after another, advances `position` and yields each step's mean loss."""
-        dataset = TrainClips(
+    def _clips(self, kept: Path | None) -> KeyedClips:
+        """The training clips, by way of the folder of those that other runs have decoded, if there is one."""
+        clips = TrainClips(
             self.videos,
             sampling=self.config.sampling,
             transform=self.config.transform,
@@ -179,9 +184,19 @@ class Run:
             flip=self.config.transform.flips(self.manifest.classes),
             seed=self.training.seed,
         )
+        if kept is None:
+            return clips
+        try:
+            return KeptClips(clips, kept, epochs=self.training.epochs)
+        except OSError as problem:
+            print(f"decoded clips cannot be kept in {kept} ({problem.strerror}): this run decodes its own", file=sys.stderr)
+            return clips
+
+    def _steps(self) -> Iterator[float]:
+        """Makes one optimizer step after another, advances `position` and yields each step's mean loss."""
         batches = iter(
             train_loader(
-                dataset,
+                self.clips,
                 batch_size=self.training.batch_size,
                 num_epochs=self.training.epochs,
                 first_epoch=self.position.epoch,

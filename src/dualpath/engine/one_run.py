@@ -56,6 +56,7 @@ class Job:
         split: what to evaluate on.
         folder: of the run.
         config: all settings.
+        kept: folder of decoded clips that runs of the seed share; None if it decodes its own.
     """
 
     data: Path
@@ -63,18 +64,21 @@ class Job:
     split: Split
     folder: Path
     config: RunConfig
+    kept: Path | None = None
 
     def to_json(self) -> str:
         """One line."""
         paths = {name: str(getattr(self, name)) for name in ("data", "videos", "folder")}
-        return json.dumps(paths | {"split": self.split, "config": asdict(self.config)})
+        kept = None if self.kept is None else str(self.kept)
+        return json.dumps(paths | {"split": self.split, "config": asdict(self.config), "kept": kept})
 
     @classmethod
     def from_json(cls, line: str) -> Job:
         """The job again."""
         told = json.loads(line)
         paths = {name: Path(told[name]) for name in ("data", "videos", "folder")}
-        return cls(**paths, split=told["split"], config=_config(told["config"]))
+        kept = None if told["kept"] is None else Path(told["kept"])
+        return cls(**paths, split=told["split"], config=_config(told["config"]), kept=kept)
 
 
 def _config(told: dict[str, Any]) -> RunConfig:
@@ -112,7 +116,8 @@ def _train(job: Job) -> dict[str, Any]:
     if not resume or read_position(job.folder)[0].closed < job.config.training.epochs:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        train(job.data, job.folder, job.config, resume=resume, checked=json.loads(job.videos.read_text()))
+        checked = json.loads(job.videos.read_text())
+        train(job.data, job.folder, job.config, resume=resume, checked=checked, kept=job.kept)
         write_whole(path, json.dumps(peak_memory(), indent=2) + "\n")
     known = json.loads(path.read_text()) if path.is_file() else {}
     return {name: known.get(name) for name in ("peak_ram_gb", "peak_gpu_gb")}
@@ -182,6 +187,7 @@ class RunResult:
         clips_per_s: at inference, see `inference_speed`.
         stored: type of the backbone's weights.
         machine: in words.
+        shared_clips: the runs of the seed that came before have decoded clips for it, or it has for those that follow.
     """
 
     seed: int
@@ -201,6 +207,7 @@ class RunResult:
     clips_per_s: float
     stored: str
     machine: str
+    shared_clips: bool = False
 
     @property
     def top1(self) -> float:
@@ -234,6 +241,7 @@ def read_result(folder: Path, *, split: Split, seed: int) -> RunResult | None:
             step_seconds=statistics.median(line["seconds"] - line["waited"] for line in steps),
             waited_seconds=statistics.median(line["waited"] for line in steps),
             train_seconds=epochs[-1]["seconds"],
+            shared_clips=record.get("shared_clips", False),
             **{name: record["plan"][name] for name in ("trainable", "total", "gmacs")},
             **{name: measured[name] for name in ("peak_ram_gb", "peak_gpu_gb", "clips_per_s", "stored", "machine")},
         )

@@ -32,7 +32,13 @@ __all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "learni
 
 
 def train(
-    data: Path, output: Path, config: RunConfig, *, resume: bool = False, checked: Mapping[str, int] | None = None
+    data: Path,
+    output: Path,
+    config: RunConfig,
+    *,
+    resume: bool = False,
+    checked: Mapping[str, int] | None = None,
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """Trains a model on a data set and leaves its checkpoints in `output`.
 
@@ -42,6 +48,7 @@ def train(
         config: all settings.
         resume: continue the run in `output`; its settings must be the same.
         checked: number of frames by name of the readable videos, where they have been read before.
+        kept: folder of decoded training clips to be shared with other runs of the same seed, see `dualpath.data.kept`.
 
     Returns:
         The last epoch's figures, as in log.jsonl.
@@ -64,7 +71,7 @@ def train(
         backbone.gradient_checkpointing = training.gradient_checkpointing
         model = build_model(config.method, backbone, num_classes=classes, config=config.options, seed=training.seed)
         manifest = usable(manifest, config, checked=checked)
-        run = Run(output, config, manifest, model.to(device), plan, device, resume=resume)
+        run = Run(output, config, manifest, model.to(device), plan, device, resume=resume, kept=kept)
         return run.go()
 
 

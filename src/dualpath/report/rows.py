@@ -131,6 +131,11 @@ def remarks(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         "Steps are timed without their waiting for clips, the first two left out; speed is that of the model alone on batches "
         f"of {CLIPS} clips. Medians, but machines are noisy: run it again before you build on a small difference."
     )
+    if any(run.shared_clips for row in rows for run in row.runs):
+        told.append(
+            "The runs of a seed share decoded clips: the first to draw them decodes them for the others, waits longer for "
+            "them, and where the model and the decoders share a processor its steps are slower for it."
+        )
     if len({run.machine for row in rows for run in row.runs}) > 1:
         told.append("The runs were made on different machines: their times and memory cannot be compared.")
     if any(row.measured["peak_gpu_gb"] is not None for row in rows):
