@@ -65,7 +65,7 @@ class Parser(ArgumentParser):
         told = {
             "protocol": "short for the flags of sampling: dense-16x4 (16 frames with a step of 4), segment-8 (one frame from "
             "each of 8 equal parts), with any numbers",
-            "views": "short for --num_clips and --num_crops: 3x1, 1x3, 5x3 ..",
+            "views": "short for --num_clips and --num_crops: 3x1, 1x3 or any other numbers",
         }
         self._names = names
         for name in names:
