@@ -81,7 +81,7 @@ def test_a_run_as_a_user_sees_it(clips: Path, weights: Path, tmp_path: Path) -> 
     output = tmp_path / "run"
     out, err = run("train", clips, "--output", output, *flags(weights), "--epochs", 1)
     assert out.startswith("trained 1 epochs, validation top-1 ")
-    assert out.endswith(f" % (4 frames x 1 clip x 1 crop); checkpoints in {output}\n")
+    assert out.endswith(f" % (segment-4, 1x1 views); checkpoints in {output}\n")
     starts = ["checking videos 16/16", "method ", "parameters ", "a view ", "data ", "batch ", "length ", "memory ", "device ",
               "training 3/3 epoch 1/1 loss "]  # fmt: skip
     assert len(err) == len(starts), err
@@ -104,6 +104,27 @@ def test_yaml_config_and_flags_that_win(train_words: Callable[..., list[Any]], t
     assert main([str(word) for word in words]) == 0
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert (settings["seed"], settings["warmup_epochs"], settings["label_smoothing"]) == (7, 0.5, 0.0)
+
+
+def test_a_protocol_by_name_stands_in_all_that_a_run_leaves(
+    train_words: Callable[..., list[Any]], refused: Refused, tmp_path: Path
+) -> None:
+    (tmp_path / "small.yaml").write_text("protocol: dense-4x2\nviews: 2x3\n")
+    words = [str(word) for word in train_words("--config", tmp_path / "small.yaml")]
+    at = words.index("--num-frames")  # of the flags that all tests share
+    del words[at : at + 2]
+    assert main(words) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["protocol"] == "dense-4x2, 2x3 views"
+    kept = {key: record["settings"][key] for key in ("num_frames", "sampling", "sampling_rate", "num_clips", "num_crops")}
+    assert kept == {"num_frames": 4, "sampling": "dense", "sampling_rate": 2, "num_clips": 2, "num_crops": 3}
+    config = json.loads((tmp_path / "run" / "best" / "adapter_config.json").read_text())
+    assert config["sampling"] == {"protocol": "dense-4x2", "num_frames": 4, "sampling": "dense", "sampling_rate": 2}
+    assert config["training"]["val_protocol"] == "dense-4x2, 2x3 views"
+    assert "Clips: dense-4x2, 4 frames of " in (tmp_path / "run" / "best" / "README.md").read_text()
+    assert refused(*words, "--protocol", "dense-4x2", "--sampling-rate", 3) == (
+        "protocol dense-4x2 means sampling_rate 2, but sampling_rate is given as 3; leave one of them out"
+    )
 
 
 def test_dry_run_tells_the_plan_and_leaves_nothing(
@@ -171,10 +192,17 @@ def test_info(refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
     assert {key: told["backbone"][key] for key in ("size", "patch", "depth", "width")} == {
         "size": 224, "patch": 16, "depth": 2, "width": 192,
     }  # fmt: skip
-    assert told["protocol"] == "16 frames x 3 clips x 1 crop"
+    assert told["protocol"] == "segment-16, 3x1 views"
     (probe,) = told["methods"]
     assert (probe["method"], probe["trainable"]) == ("linear_probe", 192 * 11 + 11)
     assert probe["gmacs"] == pytest.approx(3 * probe["gmacs_a_view"])
+    assert main([*words, "--json", "--protocol", "dense-32x2", "--views", "5x3"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["protocol"] == "dense-32x2, 5x3 views"
+    assert told["methods"][0]["gmacs"] == pytest.approx(15 * told["methods"][0]["gmacs_a_view"])
+    assert refused(*words, "--protocol", "dense-32x2", "--num-frames", 16) == (
+        "protocol dense-32x2 means num_frames 32, but num_frames is given as 16; leave one of them out"
+    )
     assert main([*words, "--method", "all", "--num-frames", "6"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("vit_tiny_patch16_224: 224x224 pixels, patches of 16, 2 layers of width 192, ")
@@ -467,7 +495,7 @@ def test_evaluate_prints_a_table_or_json(
     assert main(words) == 0
     said = capsys.readouterr()
     assert "100.00 %" in said.out
-    assert "4 frames x 1 clip x 1 crop" in said.out
+    assert "segment-4, 1x1 views" in said.out
     assert said.err.endswith(f"predictions.csv and evaluation.json are in {tmp_path / 'out'}\n")
     assert "no split of its own" not in said.err
     unsplit = [*words[:2], str(clips / "train"), *words[3:]]
@@ -478,6 +506,12 @@ def test_evaluate_prints_a_table_or_json(
     assert "has no videos in the split 'test'" in refused(*words, "--split", "test")
     assert refused(*words, "--split", "foo") == "unknown split 'foo'; there are auto, train, val, test, all"
     assert refused(*words, "--num-clips", "0") == "num_clips 0 and num_crops 1 must be at least 1"
+    assert main([*words, "--protocol", "dense-8x1", "--views", "2x3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "dense-8x1, 2x3 views"
+    assert main([*words, "--shuffle-frames", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "segment-4, 1x1 views, frames shuffled"
+    assert refused(*words, "--protocol", "segment-5").startswith("5 frames do not fill framesets of 2x2 = 4 frames")
+    assert refused(*words, "--protocol", "dense").startswith("there is no protocol 'dense'; give T frames")
 
 
 def test_predict_answers_what_it_can(trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -496,6 +530,9 @@ def test_predict_answers_what_it_can(trained: Path, clips: Path, tmp_path: Path,
     assert [answer["video"] for answer in answers] == words[2:]
     assert [[guess["label"] for guess in answer["predictions"]] for answer in answers] == [["red"], [], [], ["blue"]]
     assert ["error" in answer for answer in answers] == [False, True, True, False]
+    assert main(["predict", str(trained), good[0], "--protocol", "dense-8x1", "--views", "2x3", "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["predictions"][0]["label"] == "red"
 
 
 def test_predict_tells_short_files_once(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

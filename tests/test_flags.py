@@ -16,6 +16,8 @@ from dualpath.errors import DualPathError
 from dualpath.flags import ALL, Parser, chosen_method, nearest
 from dualpath.methods import METHODS
 from dualpath.recipes import read_config
+from dualpath.video.protocols import ViewsConfig
+from dualpath.video.sampling import SamplingConfig
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,67 @@ def test_help_tells_values_and_defaults_in_plain_words(capsys: pytest.CaptureFix
         f"Options of a method: dualpath try --method NAME --help, where NAME is {', '.join(METHODS)}.",
     ):
         assert line in told
+
+
+def named() -> Parser:
+    made = Parser("try", "Tries.")
+    made.add_names("protocol", "views")
+    made.add_class_arguments(SamplingConfig)
+    made.add_class_arguments(ViewsConfig)
+    return made
+
+
+def sampled(words: str, settings: dict[str, str] | None = None) -> tuple[str, str]:
+    options = named().read(words.split(), settings, source="my.yaml")
+    sampling = SamplingConfig(options.num_frames, options.sampling, options.sampling_rate)
+    return sampling.name, ViewsConfig(options.num_clips, options.num_crops).name
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "expected"),
+    [
+        ("", None, ("segment-16", "1x1")),
+        ("--protocol dense-32x2 --views 5x3", None, ("dense-32x2", "5x3")),
+        ("--views=1x3 --protocol=segment-8", None, ("segment-8", "1x3")),
+        ("--protocol segment-8 --protocol dense-16x4 --num-frames 16", None, ("dense-16x4", "1x1")),
+        ("", {"protocol": "dense-16x4", "views": "3x1"}, ("dense-16x4", "3x1")),
+        # The words win over the file, name or number: a part of what the file's name says, or all of it.
+        ("--num_frames 32", {"protocol": "dense-16x4"}, ("dense-32x4", "1x1")),
+        ("--num_crops 3", {"views": "3x1"}, ("segment-16", "3x3")),
+        ("--protocol segment-8", {"num_frames": "16", "sampling": "dense", "sampling_rate": "2"}, ("segment-8", "1x1")),
+        ("--protocol dense-8x8", {"protocol": "dense-16x4"}, ("dense-8x8", "1x1")),
+    ],
+)
+def test_names_for_several_flags(words: str, settings: dict[str, str] | None, expected: tuple[str, str]) -> None:
+    assert sampled(words, settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "said"),
+    [
+        (
+            "--protocol dense-16x4 --num_frames 32",
+            None,
+            "protocol dense-16x4 means num_frames 16, but num_frames is given as 32; leave one of them out",
+        ),
+        (
+            "--num-frames 32",
+            {"protocol": "dense-16x4", "num_frames": "8"},
+            "my.yaml: protocol dense-16x4 means num_frames 16, but num_frames is given as 8; leave one of them out",
+        ),
+        ("--views 3x1 --num_clips=1", None, "views 3x1 means num_clips 3, but num_clips is given as 1; leave one of them out"),
+        ("--protocol", None, "--protocol: expected is a value; see dualpath try --help"),
+        (
+            "",
+            {"views": "three"},
+            "my.yaml: there are no views 'three'; give the clips of a video x the crops of a clip, such as ",
+        ),
+    ],
+)
+def test_names_that_say_something_else(words: str, settings: dict[str, str] | None, said: str) -> None:
+    with pytest.raises(DualPathError) as problem:
+        sampled(words, settings)
+    assert str(problem.value).startswith(said)
 
 
 def test_nearest() -> None:

@@ -16,6 +16,7 @@ from dualpath.engine.plan import Plan, draft, make_plan
 from dualpath.errors import DualPathError
 from dualpath.nn.zoo import BackboneConfig
 from dualpath.recipes import RECIPES, read_config, recipe_names
+from dualpath.video.protocols import spell_out
 
 DATA = ("kinetics400", "ssv2", "hmdb51", "diving48")
 NAMES = sorted(
@@ -58,11 +59,12 @@ def test_a_recipe_runs_dry_through_the_command_line(name: str, capsys: pytest.Ca
 
 
 def test_what_the_authors_code_says() -> None:
-    read = {name: yaml.safe_load(text_of(name)) for name in NAMES}
+    read = {name: spell_out(yaml.safe_load(text_of(name))) for name in NAMES}
     for name, settings in read.items():
         data = name.split("_")[0]
         assert settings["hflip"] == ("off" if data == "ssv2" else "on")
         assert settings["random_erasing"] == {"hmdb51": 0.5, "ssv2": 0.1, "diving48": 0.1, "kinetics400": 0.0}[data]
+        assert [settings[key] for key in ("num_frames", "sampling", "sampling_rate")] == [16, "dense", 4]
         assert (settings["num_clips"], settings["num_crops"]) == ((1, 3) if data == "ssv2" else (3, 1))
         assert (settings["weight_decay"], settings["warmup_epochs"], settings["label_smoothing"]) == (0.05, 3, 0.0)
 
@@ -95,7 +97,7 @@ def bytes_of(backbone: str, *, depth: int, again: bool) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_memory_that_a_recipe_tells_is_the_plans(name: str) -> None:
-    read = yaml.safe_load(text_of(name))
+    read = spell_out(yaml.safe_load(text_of(name)))
     depth = {"b16": 12, "l14": 24}[name.split("_")[2]]
     fixed, clip = bytes_of(read["backbone"], depth=depth, again=read["gradient_checkpointing"])
     needed = (fixed + clip * read["batch_size"]) / 1e9

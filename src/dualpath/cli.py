@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PROTOCOL = "take clips as dense-16x4, segment-8 .. do; by default as in the training"
+
 HELP = """usage: dualpath VERB ...
 
 Turn any frozen image transformer into a video model by training a few per cent of its size.
@@ -99,13 +101,20 @@ def _fill(config: type[T], options: Namespace) -> T:
     return config(**{f.name: getattr(options, f.name) for f in fields(config) if f.name in options})  # pyright: ignore[reportArgumentType]
 
 
+def _check_given(verb: str, options: Namespace) -> None:
+    """That DATA and --output are there, where a file of settings may be read before them."""
+    missing = [name for name, given in (("data", options.data), ("--output", options.output)) if given is None]
+    if missing:
+        raise DualPathError(f"missing: {', '.join(missing)}; see dualpath {verb} --help")
+
+
 def _train(words: Sequence[str]) -> int:
-    from dualpath.engine.predict import ViewsConfig
     from dualpath.engine.train import RunConfig, TrainConfig, preview, train
     from dualpath.flags import chosen_method
     from dualpath.methods import METHODS, find_method
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.recipes import read_config, recipe_names
+    from dualpath.video.protocols import ViewsConfig
     from dualpath.video.sampling import SamplingConfig
     from dualpath.video.transforms import TransformConfig
 
@@ -123,6 +132,7 @@ def _train(words: Sequence[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help=f"YAML file of these flags, or one of {', '.join(recipe_names())}")
     parser.add_argument("--method", metavar="NAME", default="dualpath", help=f"one of {', '.join(METHODS)}")
     parser.add_method(method)
+    parser.add_names("protocol", "views")
     for part in (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part)
     options = parser.read(words, settings, source=source)
@@ -140,9 +150,7 @@ def _train(words: Sequence[str]) -> int:
         return 0
     if options.num_classes is not None:
         raise DualPathError("the classes are counted in DATA; --num_classes is for --dry_run without it")
-    missing = [name for name, given in (("data", options.data), ("--output", options.output)) if given is None]
-    if missing:
-        raise DualPathError(f"missing: {', '.join(missing)}; see dualpath train --help")
+    _check_given("train", options)
     output = Path(options.output)
     results = train(Path(options.data), output, config, resume=options.resume)
     best = f", validation top-1 {100 * results['val_top1']:.1f} % ({results['val_protocol']})" if "val_top1" in results else ""
@@ -151,9 +159,9 @@ def _train(words: Sequence[str]) -> int:
 
 
 def _evaluate(words: Sequence[str]) -> int:
-    from dualpath.engine.predict import ViewsConfig
     from dualpath.engine.verbs import evaluate_data
     from dualpath.report.tables import accuracy_table
+    from dualpath.video.protocols import ViewsConfig
 
     parser = _parser("evaluate", "Accuracy of a checkpoint on labelled videos; undecodable ones count as wrong.")
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
@@ -166,6 +174,8 @@ def _evaluate(words: Sequence[str]) -> int:
     parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
     parser.add_argument("--shuffle_frames", action="store_true", help="shuffle each clip's frames: what is time worth?")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
+    parser.add_names("views")
     parser.add_class_arguments(ViewsConfig)
     options = _parse(parser, words)
     evaluation, folder = evaluate_data(
@@ -175,6 +185,7 @@ def _evaluate(words: Sequence[str]) -> int:
         output=Path(options.output) if options.output else None,
         weights=options.weights,
         precision=options.precision,
+        protocol=options.protocol,
         views=_fill(ViewsConfig, options),
         batch_size=options.batch_size,
         workers=options.workers,
@@ -188,13 +199,15 @@ def _evaluate(words: Sequence[str]) -> int:
 def _predict(words: Sequence[str]) -> int:
     from dualpath.engine.verbs import predict_files
     from dualpath.report.tables import prediction_table
+    from dualpath.video.protocols import ViewsConfig
 
     parser = _parser("predict", "The most likely classes of video files.")
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
     parser.add_argument("videos", type=str, nargs="+", help="video files")
     parser.add_argument("--top_k", type=int, default=5, help="classes to print")
-    parser.add_argument("--num_clips", type=int, default=1, help="temporal views")
-    parser.add_argument("--num_crops", type=int, default=1, help="spatial views")
+    parser.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
+    parser.add_names("views")
+    parser.add_class_arguments(ViewsConfig)
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
     parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -203,8 +216,8 @@ def _predict(words: Sequence[str]) -> int:
         options.checkpoint,
         options.videos,
         top_k=options.top_k,
-        num_clips=options.num_clips,
-        num_crops=options.num_crops,
+        views=_fill(ViewsConfig, options),
+        protocol=options.protocol,
         weights=options.weights,
         precision=options.precision,
     )
@@ -241,18 +254,21 @@ def _compare(words: Sequence[str]) -> int:
     from dualpath.engine.compare import compare
     from dualpath.engine.config import RunConfig, TrainConfig
     from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_seeds
-    from dualpath.engine.predict import ViewsConfig
     from dualpath.methods import METHODS
     from dualpath.nn.zoo import BackboneConfig
+    from dualpath.recipes import read_config
     from dualpath.report.compare import comparison_table, write_comparison
+    from dualpath.video.protocols import ViewsConfig
     from dualpath.video.sampling import SamplingConfig
     from dualpath.video.transforms import TransformConfig
 
-    parser = _parser("compare", "Train and evaluate methods on the same data, views and budget; --resume continues.")
-    parser.add_argument("data", type=str, help="folder or CSV file, as for train, with test videos of its own")
-    parser.add_argument("--output", type=str, required=True, help="new folder for all runs and the results")
+    rest, settings, source = read_config(words)
+    told = "Train and evaluate methods on the same data, views and budget; --resume continues."
+    parser = _parser("compare", told, words="DATA --output DIR")
+    parser.add_argument("data", type=str, nargs="?", help="folder or CSV file, as for train, with test videos of its own")
+    parser.add_argument("--output", type=str, metavar="DIR", help="new folder for all runs and the results")
     parser.add_argument("--resume", action="store_true", help="continue the comparison in --output")
-    parser.add_argument("--config", action="config", help="YAML file with any of these flags")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of these flags")
     parser.add_argument("--methods", type=str, default="", help=f"with commas between them, of {', '.join(METHODS)}")
     parser.add_argument("--entries", type=str, default=None, help="YAML: a label to {method: ..., any setting of its own}")
     parser.add_argument("--seeds", type=str, default="0", help="with commas between them; a run for each")
@@ -263,6 +279,7 @@ def _compare(words: Sequence[str]) -> int:
         default=CLIP_STORE_GB,
         help="most GB of disk for decoded training clips, which the runs of a seed share until they are done; 0 keeps none",
     )
+    parser.add_names("protocol", "views")
     for part in (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part, skip={"seed"} if part is TrainConfig else None)
     # Nothing is chosen by validation, so all training videos are learnt from.
@@ -272,7 +289,8 @@ def _compare(words: Sequence[str]) -> int:
     for name in of_methods:
         having = ", ".join(m for m, method in METHODS.items() if name in {f.name for f in fields(method.config)})
         parser.add_argument(f"--{name}", type=Any, default=None, help=f"an option of {having}, for those of --methods")
-    options = _parse(parser, words)
+    options = parser.read(rest, settings, source=source)
+    _check_given("compare", options)
     options.seed = 0
     base = RunConfig(
         backbone=_fill(BackboneConfig, options),
@@ -302,11 +320,12 @@ def _compare(words: Sequence[str]) -> int:
 
 def _info(words: Sequence[str]) -> int:
     from dualpath.engine.info import InfoConfig, find_costs
-    from dualpath.engine.predict import ViewsConfig
     from dualpath.flags import ALL, chosen_method
     from dualpath.methods import METHODS, find_method
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.report.tables import info_table
+    from dualpath.video.protocols import ViewsConfig
+    from dualpath.video.sampling import SamplingConfig
 
     method = chosen_method(words, {})
     parser = _parser("info", "What a method costs on a backbone: parameters, multiply-adds, memory; without data or weights.")
@@ -315,14 +334,16 @@ def _info(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_method(method)
     parser.add_class_arguments(BackboneConfig, skip={"weights"})
-    parser.add_class_arguments(InfoConfig)
-    parser.add_class_arguments(ViewsConfig)
+    parser.add_names("protocol", "views")
+    for part in (InfoConfig, SamplingConfig, ViewsConfig):
+        parser.add_class_arguments(part)
     options = _parse(parser, words)
     info = find_costs(
         None if method == ALL else method,
         None if method == ALL else _fill(find_method(method).config, options),
         backbone=_fill(BackboneConfig, options),
         config=_fill(InfoConfig, options),
+        sampling=_fill(SamplingConfig, options),
         views=_fill(ViewsConfig, options),
     )
     print(json.dumps(info.as_json(), indent=2) if options.json else info_table(info))

@@ -7,6 +7,7 @@ A flag is written with hyphens or underscores. Values are YAML, and beyond it
     --grid 4x4            or 4,4, which no shell takes for a pattern as [4,4]
     --model_args depth=2,embed_dim=64
     --gradient_checkpointing              alone is true
+    --protocol dense-16x4                 for --num_frames 16 --sampling dense --sampling_rate 4
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Parser(ArgumentParser):
         self.verb = verb
         self.method: str | None = None
         self._given: Sequence[str] = ()
+        self._names: Sequence[str] = ()
 
     def add_method(self, method: str) -> None:
         """Adds the options of one method; those of the others are then known as such. ALL has none of its own."""
@@ -57,6 +59,17 @@ class Parser(ArgumentParser):
         if method != ALL:
             self.add_class_arguments(find_method(method).config)
             self._action_groups[-1].title = f"options of {method}"
+
+    def add_names(self, *names: str) -> None:
+        """Adds --protocol or --views: names for the values of other flags, see `dualpath.video.protocols`."""
+        told = {
+            "protocol": "short for the flags of sampling: dense-16x4 (16 frames with a step of 4), segment-8 (one frame from "
+            "each of 8 equal parts), with any numbers",
+            "views": "short for --num_clips and --num_crops: 3x1, 1x3 or any other numbers",
+        }
+        self._names = names
+        for name in names:
+            self.add_argument(f"--{name}", type=str, metavar="NAME", help=told[name])
 
     def read(self, words: Sequence[str], settings: Mapping[str, str] | None = None, *, source: str = "") -> Namespace:
         """Parses words, and before them settings from a file, over which they win.
@@ -77,7 +90,7 @@ class Parser(ArgumentParser):
                 self._parse(first)
             except DualPathError as problem:
                 raise DualPathError(f"{source}: {problem}") from None
-        return self._parse([*first, *words])
+        return self._parse(first, words)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Every complaint of the parser, in the words of a user."""
@@ -86,13 +99,13 @@ class Parser(ArgumentParser):
 
     # --- words
 
-    def _parse(self, words: Sequence[str]) -> Namespace:
-        self._given = words
+    def _parse(self, *sources: Sequence[str]) -> Namespace:
+        self._given = [word for words in sources for word in words]
         for action in self._actions:  # for the help
             kind = getattr(action, "_typehint", None)
             if action.option_strings and kind and (action.metavar is None or kind is bool or get_origin(kind) is tuple):
                 action.metavar = _metavar(kind)
-        return self.parse_args(self._plain(words))
+        return self.parse_args([word for words in sources for word in self._spelled_out(self._plain(words))])
 
     def _flags(self) -> dict[str, Any]:
         """Flag to the type of its value; None for a flag without one."""
@@ -130,6 +143,16 @@ class Parser(ArgumentParser):
             # In one word with its flag, a value may begin with a minus.
             plain.append(flag + equals + (value if kind is None else _plain_value(value, kind)))
         return plain
+
+    def _spelled_out(self, plain: list[str]) -> list[str]:
+        """Words of one source, without names: their settings win over those of an earlier source and must fit their own."""
+        from dualpath.video.protocols import spell_out
+
+        told = {flag.removeprefix("--"): value for flag, equals, value in map(plain_flag, plain) if equals}
+        names = [name for name in self._names if name in told]
+        full = spell_out(told, names)
+        kept = [word for word in plain if plain_flag(word)[0].removeprefix("--") not in names]
+        return kept + [f"--{name}={value}" for name, value in full.items() if name not in told]
 
     # --- complaints
 

@@ -171,7 +171,7 @@ def test_the_config_says_all_that_is_needed(saved: Saved, weight_file: Path) -> 
     assert config["backbone"] == backbone
     assert config["id2label"] == {str(label): name for label, name in enumerate(CLASSES)}
     assert config["preprocessing"] == {"size": 128, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    assert config["sampling"] == {"num_frames": 4, "sampling": "dense", "sampling_rate": 3}
+    assert config["sampling"] == {"protocol": "dense-4x3", "num_frames": 4, "sampling": "dense", "sampling_rate": 3}
     assert config["sha256"] == hashlib.sha256((saved.folder / WEIGHTS).read_bytes()).hexdigest()
     assert config["versions"]["torch"] == torch.__version__
     card = (saved.folder / CARD).read_text()

@@ -176,7 +176,7 @@ def test_entries_differ_in_what_they_say(reference: Path) -> None:
     own = {"paths": "spatial", "num_spatial_frames": 1, "bottleneck": 4, "lr": 2e-2, "num_frames": 2}
     assert entries["spatial"]["own_settings"] == own
     assert [entries[label]["learning_rate"] for label in LABELS] == [1e-3, 1e-3, 2e-2]
-    assert [entries[label]["protocol"][0] for label in LABELS] == ["4", "4", "2"]
+    assert [entries[label]["protocol"] for label in LABELS] == [f"segment-{frames}, 1x1 views" for frames in (4, 4, 2)]
     # One spatial frame, the frameset left out: half of DualPath's two pictures; the probe looks at four.
     costs = [entries[label]["gmacs"]["view"] for label in LABELS]
     assert costs[1] / costs[0] == pytest.approx(2, rel=0.1)
@@ -431,6 +431,23 @@ def test_refused_before_any_video_is_read(
 def test_nothing_to_compare(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(clips), "--output", str(tmp_path / "out")]) == 2
     assert "nothing to compare: give methods with --methods or entries in a file with --entries" in capsys.readouterr().err
+
+
+def test_common_settings_from_a_file(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "common.yaml"
+    file.write_text("methods: dualpath\nprotocol: segment-6\ngrid: [2, 2]\n")
+    line = ["compare", str(clips), "--output", str(tmp_path / "out"), "--config", str(file)]
+    for more, said in (
+        ([], "dualpath: 6 frames do not fill framesets of 2x2 = 4 frames"),
+        (["--grid", "3x3"], "dualpath: 6 frames do not fill framesets of 3x3 = 9 frames"),
+        (["--num-frames", "9"], "dualpath: 9 frames do not fill framesets of 2x2 = 4 frames"),
+        (["--protocol", "segment-8", "--sampling-rate", "2"], "protocol segment-8 has no sampling_rate, but sampling_rate is "),
+    ):
+        assert main([*line, *more]) == 2
+        assert capsys.readouterr().err.startswith(f"dualpath: {said}")
+    file.write_text("views: 3x1\nnum_crops: 3\n")
+    assert main(line) == 2
+    assert capsys.readouterr().err.startswith(f"dualpath: {file}: views 3x1 means num_crops 1, but num_crops is given as 3")
 
 
 def test_all_models_that_cannot_be_built_are_told_at_once(

@@ -56,7 +56,7 @@ def test_the_converted_model_computes_what_theirs_computes(visual: authors.Visua
     with torch.no_grad():
         expected = torch.cat([visual(clip[None]) for clip in frames])
         torch.testing.assert_close(model(frames), expected, atol=2e-5, rtol=1e-5)
-    assert (spec.method, spec.sampling.num_frames, spec.classes) == ("dualpath", 32, ("0", "1", "2", "3", "4"))
+    assert (spec.method, spec.sampling.name, spec.classes) == ("dualpath", "dense-32x4", ("0", "1", "2", "3", "4"))
     config = json.loads((moved / "adapter_config.json").read_text())
     assert config["method_config"]["variant"] == "reference"
     assert config["preprocessing"] == {"size": SIZE, "mean": list(authors.MEAN), "std": list(authors.STD)}

@@ -45,6 +45,12 @@ def test_every_kind_of_setting_finds_its_place(tmp_path: Path) -> None:
     assert "seed" not in base.settings()
 
 
+def test_protocols_and_views_by_name() -> None:
+    given = {"method": "linear_probe", "protocol": "dense-8x2", "views": "1x3"}
+    (entry,) = make_entries({"probe": given}, base=BASE)
+    assert entry.own(BASE) == {"num_frames": 8, "sampling": "dense", "sampling_rate": 2, "num_crops": 3}
+
+
 def test_options_of_the_command_line_go_to_the_methods_that_have_them() -> None:
     asked = ask_methods(["linear_probe", "dualpath"], {"grid": [2, 2], "num_probe_frames": 0, "num_spatial_frames": "1"})
     assert asked == {
@@ -72,6 +78,9 @@ def test_options_of_the_command_line_go_to_the_methods_that_have_them() -> None:
         ({"method": "dualpath", "seed": 3}, "seed must be the same for all entries: give it on the command line"),
         ({"method": "dualpath", "val_fraction": 0.5}, "val_fraction must be the same for all entries"),
         ({"method": "dualpath", "paths": "spatial", "grid": "2x2"}, "grid (2, 2) would have no effect with paths spatial"),
+        ({"method": "dualpath", "protocol": "segment-4"}, "4 frames do not fill framesets of 4x4 = 16 frames"),
+        ({"method": "dualpath", "protocol": "dense-16x4", "num_frames": 32}, "protocol dense-16x4 means num_frames 16, but"),
+        ({"method": "dualpath", "protocols": "segment-4"}, "unknown setting protocols (did you mean protocol?)"),
         ({"method": "dualpath", "num_frames": 4}, "4 frames do not fill framesets of 4x4 = 16 frames"),
         ({"paths": "spatial"}, "it names no method; give one such as 'method: dualpath' ("),
         ({"method": "dual"}, "unknown method 'dual'; there are "),

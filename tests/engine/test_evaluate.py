@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualpath.data.manifest import Video, read_manifest
-from dualpath.engine.evaluate import Evaluation, describe_views, evaluate
-from dualpath.engine.predict import VideoClassifier, ViewsConfig, load
+from dualpath.engine.evaluate import Evaluation, evaluate
+from dualpath.engine.predict import VideoClassifier, load
+from dualpath.video.protocols import ViewsConfig
 from oracles import metrics
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
@@ -31,7 +32,7 @@ def made(labels: list[int], rows: list[list[float] | None], classes: tuple[str, 
     videos = tuple(Video(Path(f"/data/{i}.mp4"), f"{i}.mp4", label, "test") for i, label in enumerate(labels))
     scores = np.array([[np.nan] * len(classes) if row is None else row for row in rows], dtype=np.float32)
     failures = {i: "is empty (0 bytes)" for i, row in enumerate(rows) if row is None}
-    return Evaluation(classes, videos, scores, failures, "16 frames x 1 clip x 1 crop")
+    return Evaluation(classes, videos, scores, failures, "segment-16, 1x1 views")
 
 
 def test_figures_by_hand() -> None:
@@ -47,7 +48,7 @@ def test_figures_by_hand() -> None:
     assert figures["confusion"][:3] == [[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0, 0, 0]]
     assert sum(map(sum, figures["confusion"])) == 4
     assert figures["undecodable"] == {"2.mp4": "is empty (0 bytes)"}
-    assert figures["protocol"] == "16 frames x 1 clip x 1 crop"
+    assert figures["protocol"] == "segment-16, 1x1 views"
 
 
 def test_an_undecodable_video_is_never_right() -> None:
@@ -71,11 +72,6 @@ def test_figures_agree_with_the_oracle(data: st.DataObject) -> None:
         assert found.top(k) == pytest.approx(metrics.top(k, labels, rows))
     assert found.confusion().tolist() == metrics.confusion(count, labels, rows)
     assert found.summary()["mean_class_accuracy"] == pytest.approx(metrics.mean_per_class(count, labels, rows))
-
-
-def test_protocol_text() -> None:
-    assert describe_views(16, ViewsConfig()) == "16 frames x 1 clip x 1 crop"
-    assert describe_views(1, ViewsConfig(num_clips=5, num_crops=3)) == "1 frame x 5 clips x 3 crops"
 
 
 def test_predictions_csv() -> None:
@@ -145,7 +141,7 @@ def test_views_are_averaged(classifier: VideoClassifier, videos: tuple[Video, ..
     single = torch.stack([classifier.score_views(views[:, i : i + 1]) for i in range(3)]).mean(dim=0)
     torch.testing.assert_close(together, single, rtol=1e-5, atol=1e-6)
     found = evaluate(classifier, videos[:1], views=ViewsConfig(num_clips=2, num_crops=3), workers=0)
-    assert found.protocol == "4 frames x 2 clips x 3 crops"
+    assert found.protocol == "segment-4, 2x3 views"
     assert found.scores[0].tolist() == pytest.approx(
         classifier.score_file(videos[0].path, ViewsConfig(num_clips=2, num_crops=3)).tolist(), rel=1e-5
     )

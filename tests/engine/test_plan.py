@@ -132,7 +132,7 @@ def test_description_says_all_of_it() -> None:
     assert text.splitlines() == [
         "method     dualpath on tiny, 32x32 pixels",
         "parameters trainable params: 10 || all params: 1,000 || trainable%: 1.0000",
-        "a view     16 frames x 1 clip x 1 crop, 1.23 GMACs",
+        "a view     segment-16, 1.23 GMACs",
         "data       10 train, 3 test videos of 2 classes",
         "batch      8 clips (4 x 2 accumulated), learning rate 0.00025",
         "length     3 epochs, 6 steps",

@@ -354,7 +354,7 @@ def test_files_of_a_run(trained: Path) -> None:
     assert epochs[-1]["seconds"] == pytest.approx(sum(line["seconds"] for line in steps), abs=0.02)
     assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
     assert [line["step"] for line in epochs] == [3, 6, 9, 12]
-    assert all(line["val_protocol"] == "4 frames x 1 clip x 1 crop" for line in epochs)
+    assert all(line["val_protocol"] == "segment-4, 1x1 views" for line in epochs)
 
 
 def test_tensorboard_says_what_the_log_says(trained: Path) -> None:

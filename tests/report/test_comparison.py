@@ -18,15 +18,15 @@ from dualpath.engine.compare import Comparison
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.entries import make_entries
 from dualpath.engine.one_run import RunResult
-from dualpath.engine.predict import ViewsConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig
 from dualpath.report.compare import HEADS, cells, comparison_table, three, write_comparison
 from dualpath.report.rows import make_rows, remarks
 from dualpath.report.scatter import Point, draw, make_figure, short
+from dualpath.video.protocols import ViewsConfig
 
 BASE = RunConfig(backbone=BackboneConfig(EMBEDDED), views=ViewsConfig(4, 3), training=TrainConfig(epochs=3, lr=1e-2))
 RUN = RunResult(
-    seed=0, videos=50, right=40, undecodable=0, protocol="16 frames x 4 clips x 3 crops", trainable=1_234_567, total=20_000_000,
+    seed=0, videos=50, right=40, undecodable=0, protocol="segment-16, 4x3 views", trainable=1_234_567, total=20_000_000,
     gmacs=3.5, versions={"torch": "2"}, step_seconds=0.25, waited_seconds=0.01, train_seconds=9.0, peak_ram_gb=1.5,
     peak_gpu_gb=None, clips_per_s=12.34, stored="bfloat16", machine="a box",
 )  # fmt: skip
@@ -116,7 +116,7 @@ def test_files(two: Comparison, tmp_path: Path) -> None:
     for place, row in enumerate(make_rows(two)):
         assert lines[head + 2 + place] == f"| {' | '.join(cells(row, long=True))} |"
     assert lines[2:5] == ["```", "dualpath compare x", "```"]
-    assert "- **accuracy**: on the 50 test videos, 16 frames x 4 clips x 3 crops, weights of the last epoch" in lines
+    assert "- **accuracy**: on the 50 test videos, segment-16, 4x3 views, weights of the last epoch" in lines
     assert "- **machine**: a box" in lines
     assert "](compare.png)" in page
     assert all(f"- {remark}" in lines for remark in remarks(two, make_rows(two)))

@@ -31,7 +31,7 @@ from dualpath.video.sampling import SamplingConfig
 from dualpath.video.synthetic import CLASSES, PAIRS, render_clip, write_video
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
-PROTOCOL = "16 frames x 1 clip x 1 crop"
+PROTOCOL = "segment-16, 1x1 views"
 PER_CLASS = 2
 # video: (predicted class, score): the true class where it is not named here, with a score of 0.3
 MISTAKES = {3: ("moves left", 0.7), 8: ("moves up", 0.95), 13: ("appears", 0.5), 17: ("appears", 0.8), 18: ("moves left", 0.4)}

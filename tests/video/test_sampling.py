@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +15,7 @@ from hypothesis import strategies as st
 from dualpath.errors import DualPathError
 from dualpath.video import sampling
 from dualpath.video.sampling import SamplingConfig, crop_boxes, train_indices
+from oracles import protocols as oracle
 
 SEGMENT_4 = SamplingConfig(num_frames=4)
 DENSE_4x2 = SamplingConfig(num_frames=4, sampling="dense", sampling_rate=2)  # spans 7 frames
@@ -131,6 +137,72 @@ def test_test_clips_hold_for_every_length(total: int, config: SamplingConfig, cl
             assert (np.diff(got, axis=0) > 0).all()
 
 
+@settings(max_examples=300, deadline=None)
+@given(total=TOTALS, config=CONFIGS, clips=CLIPS)
+def test_test_clips_equal_the_literal_ones(total: int, config: SamplingConfig, clips: int) -> None:
+    assert sampling.test_indices(total, config, num_clips=clips).tolist() == literal(total, config, clips)
+
+
+@settings(max_examples=200, deadline=None)
+@given(total=TOTALS, config=CONFIGS, seed=st.integers(0, 2**32 - 1))
+def test_training_clips_are_drawn_from_the_literal_choices(total: int, config: SamplingConfig, seed: int) -> None:
+    got = train_indices(total, config, np.random.default_rng(seed)).tolist()
+    if config.sampling == "dense":
+        assert got[0] in oracle.dense_starts(total, config.num_frames, config.sampling_rate)
+        assert got == [min(got[0] + step * config.sampling_rate, total - 1) for step in range(config.num_frames)]
+    else:
+        choices = oracle.segment_choices(total, config.num_frames)
+        assert all(frame in part for frame, part in zip(got, choices, strict=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(frames=st.integers(1, 40), clips=st.integers(2, 10), more=st.integers(0, 300))
+def test_segment_views_share_no_frame_once_segments_have_one_for_each(frames: int, clips: int, more: int) -> None:
+    views = sampling.test_indices(frames * clips + more, SamplingConfig(frames), num_clips=clips)
+    assert len(np.unique(views)) == views.size
+
+
+# --- golden tables
+
+
+def literal(total: int, config: SamplingConfig, clips: int) -> list[list[int]]:
+    if config.sampling == "dense":
+        return oracle.dense(total, config.num_frames, config.sampling_rate, clips)
+    return oracle.segment(total, config.num_frames, clips)
+
+
+def maker() -> ModuleType:
+    path = Path(__file__).parents[2] / "scripts" / "make_golden_sampling.py"
+    spec = importlib.util.spec_from_file_location("make_golden_sampling", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_golden_tables_are_those_of_the_library_and_of_the_oracle() -> None:
+    script = maker()
+    written = script.GOLDEN.read_text(encoding="utf-8")
+    assert written == script.text()
+    expected = {
+        f"{name}, {total} frames, {clips} clips": literal(total, SamplingConfig.from_name(name), clips)
+        for name in script.PROTOCOLS
+        for total in script.LENGTHS
+        for clips in script.CLIPS
+    }
+    for height, width in script.PICTURES:
+        for count in script.CROPS:
+            along = oracle.crops(max(height, width), script.SIZE, count)
+            (across,) = oracle.crops(min(height, width), script.SIZE, 1)
+            boxes = [[across, place] if width >= height else [place, across] for place in along]
+            expected[f"{script.SIZE} of {height}x{width}, {count} crops"] = boxes
+    assert json.loads(written) == expected
+
+
+# --- crops
+
+
 @pytest.mark.parametrize(
     ("height", "width", "size", "crops", "expected"),
     [
@@ -153,6 +225,7 @@ def test_crops_lie_inside_and_touch_both_ends(height: int, width: int, size: int
     assert len(boxes) == crops
     assert all(0 <= top <= height - size and 0 <= left <= width - size for top, left in boxes)
     along = [left for _, left in boxes] if width >= height else [top for top, _ in boxes]
+    assert along == oracle.crops(max(height, width), size, crops)
     if crops > 1:
         assert (along[0], along[-1]) == (0, max(height, width) - size)
         assert np.ptp(np.diff(along)) <= 1

@@ -87,7 +87,7 @@ def save_checkpoint(folder: Path, model: nn.Module, spec: ModelSpec, *, beside: 
         "backbone": asdict(spec.backbone) | {"sha256": backbone.hash},
         "id2label": {str(label): name for label, name in enumerate(spec.classes)},
         "preprocessing": {"size": backbone.size, "mean": backbone.mean, "std": backbone.std},
-        "sampling": asdict(spec.sampling),
+        "sampling": {"protocol": spec.sampling.name} | asdict(spec.sampling),  # the name is for people, the numbers count
         "data_split": {"seed": spec.split_seed, "val_fraction": spec.val_fraction},
         "training": spec.training,
         "sha256": hashlib.sha256(weights).hexdigest(),
@@ -273,7 +273,7 @@ model = dualpath.load("this folder")
 model.predict("clip.mp4", top_k=5)
 ```
 
-Clips: {spec.sampling.num_frames} frames ({spec.sampling.sampling}), {backbone.size}x{backbone.size} pixels.
+Clips: {spec.sampling.name}, {spec.sampling.num_frames} frames of {backbone.size}x{backbone.size} pixels.
 
 | training | |
 |---|---|

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
 from dualpath.engine.device import Precision
-from dualpath.engine.predict import ViewsConfig
 from dualpath.errors import DualPathError
 from dualpath.methods import MethodConfig, find_method
 from dualpath.nn.zoo import BackboneConfig
+from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
 

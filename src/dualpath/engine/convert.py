@@ -104,7 +104,7 @@ def convert(path: Path, output: Path, *, num_frames: int = 16, labels: tuple[str
             options=config,
             backbone=BackboneConfig(architecture.backbone, BACKBONE, model_args=architecture.model_args),
             classes=classes,
-            sampling=SamplingConfig(num_frames=num_frames),
+            sampling=SamplingConfig(num_frames, "dense", 4),  # as their code tests
             split_seed=0,
             val_fraction=0.2,
             training={"converted from": path.name},

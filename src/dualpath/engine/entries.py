@@ -25,6 +25,7 @@ from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, MethodConfig, build_model, find_method
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import BackboneConfig, load_backbone
+from dualpath.video.protocols import spell_out
 
 PARTS = ("backbone", "sampling", "transform", "views", "training")
 _COMMON = ("seed", "val_fraction", "check", "max_bad_files")
@@ -147,7 +148,7 @@ def _entry(label: str, given: Mapping[str, Any], base: RunConfig) -> Entry:
     hints = {name: get_type_hints(type(part)) for name, part in parts.items()}
     of_method = get_type_hints(method.config)
     options: dict[str, Any] = {}
-    for key, value in given.items():
+    for key, value in spell_out(given).items():
         if key == "method":
             continue
         if key in _COMMON:
@@ -190,6 +191,7 @@ def _words(hint: Any) -> str:
 
 def _nearest(key: str, method: type[MethodConfig], parts: Iterable[object]) -> str:
     known = [f.name for f in fields(method)] + [f.name for part in parts for f in fields(part)]  # pyright: ignore[reportArgumentType]
+    known += ["protocol", "views"]
     near = get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.6)
     return (
         f" (did you mean {near[0]}?)"

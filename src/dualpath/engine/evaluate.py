@@ -14,8 +14,9 @@ import numpy as np
 
 from dualpath.data.loader import TestClips, test_loader
 from dualpath.data.manifest import Video
-from dualpath.engine.predict import VideoClassifier, ViewsConfig
+from dualpath.engine.predict import VideoClassifier
 from dualpath.files import write_whole
+from dualpath.video.protocols import ViewsConfig, describe_protocol
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Evaluation:
         videos: the videos, in order.
         scores: float32 (videos, classes); a row of NaN for a video that could not be decoded.
         failures: reason by index of video, for those that could not be decoded.
-        protocol: frames x clips x crops, as text: "16 frames x 1 clip x 1 crop".
+        protocol: how the clips were taken and which views averaged: "dense-16x4, 3x1 views".
     """
 
     classes: tuple[str, ...]
@@ -97,15 +98,6 @@ class Evaluation:
         write_whole(folder / "evaluation.json", json.dumps(self.summary(), indent=2) + "\n")
 
 
-def describe_views(num_frames: int, views: ViewsConfig) -> str:
-    """Frames x clips x crops in words, as it stands beside every accuracy."""
-
-    def count(n: int, what: str) -> str:
-        return f"{n} {what}{'' if n == 1 else 's'}"
-
-    return f"{count(num_frames, 'frame')} x {count(views.num_clips, 'clip')} x {count(views.num_crops, 'crop')}"
-
-
 def evaluate(
     classifier: VideoClassifier,
     videos: Sequence[Video],
@@ -147,5 +139,5 @@ def evaluate(
         done += len(batch.indices) + len(batch.unreadable)
         if progress is not None:
             progress(done, len(videos))
-    protocol = describe_views(classifier.spec.sampling.num_frames, views)
+    protocol = describe_protocol(classifier.spec.sampling, views) + (", frames shuffled" if shuffle_frames else "")
     return Evaluation(classifier.classes, tuple(videos), scores, failures, protocol)

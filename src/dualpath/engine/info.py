@@ -13,27 +13,24 @@ import torch
 
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype
-from dualpath.engine.evaluate import describe_views
 from dualpath.engine.plan import Plan, draft, make_plan
-from dualpath.engine.predict import ViewsConfig
 from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, MethodConfig
 from dualpath.nn.zoo import BackboneConfig, random_backbone
+from dualpath.video.protocols import ViewsConfig, describe_protocol
 from dualpath.video.sampling import SamplingConfig
 
 
 @dataclass(frozen=True)
 class InfoConfig:
-    """For which clips and how the cost is told.
+    """How the cost is told.
 
     Attributes:
-        num_frames: T, frames a clip.
         num_classes: outputs of the classifier.
         precision: bf16 or fp32: how frozen weights are stored and the model computes.
         gradient_checkpointing: layers are computed again in the backward pass.
     """
 
-    num_frames: int = 16
     num_classes: int = 400
     precision: Literal["bf16", "fp32"] = "bf16"
     gradient_checkpointing: bool = False
@@ -64,20 +61,22 @@ class Info:
 
     Attributes:
         backbone: name, size and patch in pixels, depth, width of its first and of its last layer, parameters.
-        config: for which clips.
+        config: how it is told.
+        sampling: of a clip; the cost depends on the number of its frames alone.
         views: of a video, whose scores are averaged.
         costs: one for each method asked for.
     """
 
     backbone: dict[str, Any]
     config: InfoConfig = field(default_factory=InfoConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     costs: Sequence[Cost] = ()
 
     @property
     def protocol(self) -> str:
-        """Frames x clips x crops in words."""
-        return describe_views(self.config.num_frames, self.views)
+        """For what a video costs "in all": "dense-16x4, 3x1 views"."""
+        return describe_protocol(self.sampling, self.views)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: bytes, 1e9 multiply-adds, shares within 0 .. 1."""
@@ -104,7 +103,13 @@ class Info:
 
 
 def find_costs(
-    method: str | None, options: MethodConfig | None, *, backbone: BackboneConfig, config: InfoConfig, views: ViewsConfig
+    method: str | None,
+    options: MethodConfig | None,
+    *,
+    backbone: BackboneConfig,
+    config: InfoConfig,
+    sampling: SamplingConfig,
+    views: ViewsConfig,
 ) -> Info:
     """The cost of one method, or of all with their default options.
 
@@ -112,7 +117,8 @@ def find_costs(
         method: a method's name; None for all.
         options: of that method.
         backbone: whose architecture is looked at; its weights are not.
-        config: for which clips.
+        config: how it is told.
+        sampling: for which clips.
         views: of a video.
 
     Raises:
@@ -127,12 +133,12 @@ def find_costs(
             name,
             options,
             backbone=backbone,
-            sampling=SamplingConfig(config.num_frames),
+            sampling=sampling,
             training=TrainConfig(gradient_checkpointing=config.gradient_checkpointing),
         )
         try:
             model = draft(run, num_classes=config.num_classes, dtype=dtype)
-            costs.append(Cost(name, make_plan(model, num_frames=config.num_frames, fused=True)))
+            costs.append(Cost(name, make_plan(model, num_frames=sampling.num_frames, fused=True)))
         except DualPathError as problem:
             if method is not None:
                 raise
@@ -146,4 +152,4 @@ def find_costs(
         "final_width": frozen.final_width,
         "parameters": sum(value.numel() for value in frozen.parameters()),
     }
-    return Info(told, config, views, tuple(costs))
+    return Info(told, config, sampling, views, tuple(costs))

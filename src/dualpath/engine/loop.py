@@ -38,6 +38,7 @@ from dualpath.engine.state import DATA, Position, load_state, save_state
 from dualpath.errors import DualPathError, Interrupted, VideoError
 from dualpath.files import write_whole
 from dualpath.methods import find_method
+from dualpath.video.protocols import describe_protocol
 
 MOST_NAMES = 16
 
@@ -166,6 +167,7 @@ class Run:
     def _write_record(self) -> None:
         record = {
             "command": sys.argv,
+            "protocol": describe_protocol(self.config.sampling, self.config.views),
             "settings": self.config.settings(),
             "data": {"root": str(self.manifest.root), "counts": self.manifest.counts()},
             "plan": asdict(self.plan),

@@ -29,13 +29,14 @@ from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.log import read_log
 from dualpath.engine.machine import describe_machine, peak_ram_gb
-from dualpath.engine.predict import VideoClassifier, ViewsConfig, load
+from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.state import STATE, read_position
 from dualpath.engine.train import default_workers, train
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.files import write_whole
 from dualpath.methods import find_method
 from dualpath.nn.zoo import BackboneConfig
+from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
 
@@ -176,7 +177,7 @@ class RunResult:
         videos: evaluated.
         right: classified rightly.
         undecodable: of the videos, how many; they count as wrong.
-        protocol: frames x clips x crops in words.
+        protocol: how clips were taken and which views averaged, such as "dense-16x4, 3x1 views".
         trainable, total: parameters.
         gmacs: of one view.
         versions: of what the result depends on.

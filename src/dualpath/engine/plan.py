@@ -15,8 +15,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualpath.engine.config import RunConfig
-from dualpath.engine.evaluate import describe_views
-from dualpath.engine.predict import ViewsConfig
 from dualpath.methods import VideoModel, build_model, count_parameters
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.meta import fused_attention
@@ -164,7 +162,7 @@ def describe(
     lines = [
         ("method", f"{config.method} on {backbone.name}, {backbone.size}x{backbone.size} pixels"),
         ("parameters", plan.parameters_line()),
-        ("a view", f"{describe_views(config.sampling.num_frames, ViewsConfig())}, {plan.gmacs:.2f} GMACs"),
+        ("a view", f"{config.sampling.name}, {plan.gmacs:.2f} GMACs"),
         ("data", f"{videos} videos of {num_classes} classes" if videos else f"{num_classes} classes, no videos given"),
         ("batch", f"{batch} clips ({micro} x {training.accumulate} accumulated), learning rate {training.peak_lr:.3g}"),
         ("length", f"{training.epochs} epochs" + (f", {steps} steps" if steps is not None else "")),

@@ -6,7 +6,7 @@ file --decode--> frames --sample--> views --model--> logits --softmax, mean over
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,25 +18,9 @@ from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.errors import DualPathError
 from dualpath.methods import VideoModel
 from dualpath.video.decode import probe, read_frames
-from dualpath.video.sampling import test_indices
+from dualpath.video.protocols import ViewsConfig
+from dualpath.video.sampling import SamplingConfig, test_indices
 from dualpath.video.transforms import test_transform
-
-
-@dataclass(frozen=True)
-class ViewsConfig:
-    """The views of a video whose scores are averaged.
-
-    Attributes:
-        num_clips: temporal views, spread from the first frame to the last.
-        num_crops: spatial views, spread from edge to edge along the longer side.
-    """
-
-    num_clips: int = 1
-    num_crops: int = 1
-
-    def __post_init__(self) -> None:
-        if self.num_clips < 1 or self.num_crops < 1:
-            raise DualPathError(f"num_clips {self.num_clips} and num_crops {self.num_crops} must be at least 1")
 
 
 class VideoClassifier:
@@ -106,17 +90,24 @@ class VideoClassifier:
         return logits.float().softmax(dim=-1).unflatten(0, views.shape[:2]).mean(dim=1).cpu()
 
 
-def load(path: str | Path, *, weights: str | None = None, precision: Precision = "auto") -> VideoClassifier:
+def load(
+    path: str | Path, *, weights: str | None = None, precision: Precision = "auto", protocol: str | None = None
+) -> VideoClassifier:
     """Loads a checkpoint (or the best one of a run's folder) for use, onto the best device at hand.
 
     Args:
         path: folder that `dualpath train` wrote.
         weights: local file with the backbone's weights, if it has moved since the training.
         precision: "auto" keeps the frozen weights in bf16 where the chip has it, else in fp32.
+        protocol: how clips are taken from videos, by name, such as "segment-8"; by default as in the training.
 
     Raises:
-        DualPathError: missing or damaged checkpoint, another backbone.
+        DualPathError: missing or damaged checkpoint, another backbone, a protocol whose clips do not suit the method.
     """
     device = pick_device()
+    sampling = None if protocol is None else SamplingConfig.from_name(protocol)
     model, spec = load_checkpoint(path, weights=weights, dtype=frozen_dtype(precision, device))
+    if sampling is not None:
+        spec.options.check_clip(sampling.num_frames)
+        spec = replace(spec, sampling=sampling)
     return VideoClassifier(model, spec, device=device)

@@ -12,10 +12,11 @@ from dualpath.data.manifest import Manifest, Video, read_manifest
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
-from dualpath.engine.predict import ViewsConfig, load
+from dualpath.engine.predict import load
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import default_workers
 from dualpath.errors import DualPathError, VideoError
+from dualpath.video.protocols import ViewsConfig
 
 SPLITS = ("auto", "train", "val", "test", "all")
 
@@ -39,17 +40,17 @@ def predict_files(
     videos: Sequence[str],
     *,
     top_k: int,
-    num_clips: int,
-    num_crops: int,
+    views: ViewsConfig,
+    protocol: str | None,
     weights: str | None,
     precision: Precision,
 ) -> list[Answer]:
     """Predicts every file; one that cannot be read is told and does not stop the others."""
-    classifier = load(checkpoint, weights=weights, precision=precision)
+    classifier = load(checkpoint, weights=weights, precision=precision, protocol=protocol)
     answers = []
     for video in videos:
         try:
-            found = classifier.predict(video, top_k=top_k, num_clips=num_clips, num_crops=num_crops)
+            found = classifier.predict(video, top_k=top_k, num_clips=views.num_clips, num_crops=views.num_crops)
             answers.append(Answer(video, tuple(found)))
         except VideoError as problem:
             answers.append(Answer(video, (), str(problem)))
@@ -64,6 +65,7 @@ def evaluate_data(
     output: Path | None,
     weights: str | None,
     precision: Precision,
+    protocol: str | None,
     views: ViewsConfig,
     batch_size: int,
     workers: int,
@@ -75,7 +77,7 @@ def evaluate_data(
     if split not in SPLITS:
         raise DualPathError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
     folder = find_checkpoint(checkpoint)
-    classifier = load(folder, weights=weights, precision=precision)
+    classifier = load(folder, weights=weights, precision=precision, protocol=protocol)
     spec = classifier.spec
     manifest = read_manifest(data, val_fraction=spec.val_fraction, seed=spec.split_seed, classes=classifier.classes)
     asked, (videos, split) = split, choose_split(manifest, split)

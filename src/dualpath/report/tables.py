@@ -26,7 +26,7 @@ def _text(*parts: Table | str) -> str:
 def accuracy_table(evaluation: Evaluation) -> str:
     """Overall figures, accuracy by class, confusion matrix and the videos that could not be decoded."""
     figures = evaluation.summary()
-    overall = Table("videos", "top-1", "top-5", "mean per class", "views")
+    overall = Table("videos", "top-1", "top-5", "mean per class", "protocol")
     shares = (f"{100 * figures[key]:.2f} %" for key in ("top1", "top5", "mean_class_accuracy"))
     overall.add_row(str(figures["videos"]), *shares, figures["protocol"])
     matrix = evaluation.confusion()

@@ -9,12 +9,15 @@ Two ways of sampling:
     dense    T frames in a row with a fixed step; Kinetics: 16x4, 32x2 (T x step)
     segment  one frame from each of T equal parts (TSN, arXiv:1608.00859); Something-Something
 
+docs/protocols.md has the formulas, and how those of others differ.
+
 No `linspace` anywhere: rounding its floats gives uneven steps (VideoMAE#97). Where evenly spread places are not
 integers, they are rounded down exactly.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -48,6 +51,27 @@ class SamplingConfig:
         _at_least_one("sampling_rate", self.sampling_rate)
         if self.sampling not in get_args(Sampling):
             raise DualPathError(f"sampling is {self.sampling!r}, but it must be one of {', '.join(get_args(Sampling))}")
+
+    @classmethod
+    def from_name(cls, name: str) -> SamplingConfig:
+        """What dense-TxR or segment-T stands for, with any numbers.
+
+        Raises:
+            DualPathError: another name.
+        """
+        if dense := re.fullmatch(r"dense-([0-9]{1,6})x([0-9]{1,6})", name):
+            return cls(int(dense[1]), "dense", int(dense[2]))
+        if segment := re.fullmatch(r"segment-([0-9]{1,6})", name):
+            return cls(int(segment[1]), "segment")
+        raise DualPathError(
+            f"there is no protocol {name!r}; give T frames with a step of R as dense-TxR, such as dense-16x4, or one frame "
+            "from each of T equal parts as segment-T, such as segment-8"
+        )
+
+    @property
+    def name(self) -> str:
+        """Its short name: dense-16x4, segment-8."""
+        return f"dense-{self.num_frames}x{self.sampling_rate}" if self.sampling == "dense" else f"segment-{self.num_frames}"
 
     @property
     def span(self) -> int:
