@@ -100,6 +100,7 @@ def _fill(config: type[T], options: Namespace) -> T:
 
 
 def _train(words: Sequence[str]) -> int:
+    from dualpath.engine.config import DataConfig
     from dualpath.engine.predict import ViewsConfig
     from dualpath.engine.train import RunConfig, TrainConfig, preview, train
     from dualpath.flags import chosen_method
@@ -114,7 +115,7 @@ def _train(words: Sequence[str]) -> int:
     told = "Train a video model on labelled videos; interrupt it as you like, --resume continues."
     parser = _parser("train", told, words="DATA --output DIR")
     parser.add_argument(
-        "data", type=str, nargs="?", help="folder (<class>/* or train/<class>/*) or CSV (path,label[,split][,group])"
+        "data", type=str, nargs="?", help="folder (<class>/*, train/<class>/*, an official data set) or list of videos"
     )
     parser.add_argument("--output", type=str, metavar="DIR", help="new folder for the run and its checkpoints")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
@@ -123,7 +124,7 @@ def _train(words: Sequence[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help=f"YAML file of these flags, or one of {', '.join(recipe_names())}")
     parser.add_argument("--method", metavar="NAME", default="dualpath", help=f"one of {', '.join(METHODS)}")
     parser.add_method(method)
-    for part in (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
+    for part in (DataConfig, BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part)
     options = parser.read(words, settings, source=source)
     config = RunConfig(
@@ -134,6 +135,7 @@ def _train(words: Sequence[str]) -> int:
         transform=_fill(TransformConfig, options),
         views=_fill(ViewsConfig, options),
         training=_fill(TrainConfig, options),
+        data=_fill(DataConfig, options),
     )
     if options.dry_run:
         print(preview(config, data=Path(options.data) if options.data else None, num_classes=options.num_classes))
@@ -151,14 +153,21 @@ def _train(words: Sequence[str]) -> int:
 
 
 def _evaluate(words: Sequence[str]) -> int:
+    from dualpath.data.formats import FORMATS
     from dualpath.engine.predict import ViewsConfig
     from dualpath.engine.verbs import evaluate_data
     from dualpath.report.tables import accuracy_table
 
     parser = _parser("evaluate", "Accuracy of a checkpoint on labelled videos; undecodable ones count as wrong.")
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
-    parser.add_argument("data", type=str, help="folder or CSV file, as for train")
-    parser.add_argument("--split", type=str, default="auto", help="train, val, test or all; auto: test, else val, else all")
+    parser.add_argument("data", type=str, help="folder or list of videos, as for train")
+    parser.add_argument(
+        "--split",
+        type=str,
+        default="auto",
+        help="train, val, test or all; auto: test, else val, else all; 1, 2, 3: the test videos of that official split",
+    )
+    parser.add_argument("--format", type=str, default="auto", help=f"of the annotations: auto or {', '.join(FORMATS)}")
     parser.add_argument("--output", type=str, default=None, help="folder for predictions.csv and evaluation.json")
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
     parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
@@ -172,6 +181,7 @@ def _evaluate(words: Sequence[str]) -> int:
         options.checkpoint,
         Path(options.data),
         split=options.split,
+        format=options.format,
         output=Path(options.output) if options.output else None,
         weights=options.weights,
         precision=options.precision,
@@ -238,7 +248,7 @@ def _compare(words: Sequence[str]) -> int:
     from shlex import join
 
     from dualpath.engine.compare import compare
-    from dualpath.engine.config import RunConfig, TrainConfig
+    from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
     from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_seeds
     from dualpath.engine.predict import ViewsConfig
     from dualpath.methods import METHODS
@@ -256,7 +266,7 @@ def _compare(words: Sequence[str]) -> int:
     parser.add_argument("--entries", type=str, default=None, help="YAML: a label to {method: ..., any setting of its own}")
     parser.add_argument("--seeds", type=str, default="0", help="with commas between them; a run for each")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    for part in (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
+    for part in (DataConfig, BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part, skip={"seed"} if part is TrainConfig else None)
     # Nothing is chosen by validation, so all training videos are learnt from.
     parser.set_defaults(val_fraction=0.0, eval_every=0)
@@ -273,6 +283,7 @@ def _compare(words: Sequence[str]) -> int:
         transform=_fill(TransformConfig, options),
         views=_fill(ViewsConfig, options),
         training=_fill(TrainConfig, options),
+        data=_fill(DataConfig, options),
     )
     given = {name: getattr(options, name) for name in of_methods if getattr(options, name) is not None}
     asked = ask_methods([name.strip() for name in options.methods.split(",") if name.strip()], given)

@@ -121,8 +121,13 @@ def _from_list(path: Path, found: Found, split: Split, classes: tuple[str, ...])
 
 
 def _format(name: str, title: str, version: int) -> Format:
-    owns, fits, read = (partial(each, version=version) for each in (_owns, _fits, _read))
-    return Format(name, title, owns=owns, fits=fits, read=read)
+    return Format(
+        name,
+        title,
+        owns=partial(_owns, version=version),
+        fits=partial(_fits, version=version),
+        read=partial(_read, version=version),
+    )
 
 
 FORMAT = _format("diving48", "Diving48 V2", 2)

@@ -205,14 +205,14 @@ def _tell_missing(found: Found, given: Given, listings: Sequence[Listing], shelf
     elif labelled and not found.rows:
         told = "; ".join(packed) or "put or link the videos there, or give the folder that holds both lists and videos"
         found.problems.append(
-            f"none of the {len(labelled):,} videos that {names} list is there: looked for {labelled[0].stems[0]}.* and the "
+            f"none of the {len(labelled):,} videos of {names} is there: looked for {labelled[0].stems[0]}.* and the "
             f"others in {given.root} and all folders below, which hold {len(shelf.names):,} other videos; {told}"
         )
     else:
         for split, tally in found.listed.items():
             if tally.missing > tally.found:
                 found.warnings.append(
-                    f"only {tally.found:,} of the {tally.found + tally.missing:,} {split} videos that {names} list are there; "
+                    f"only {tally.found:,} of the {tally.found + tally.missing:,} {split} videos of {names} are there; "
                     f"the first missing is {_first_missing(labelled, split, shelf)}" + (f"; {packed[0]}" if packed else "")
                 )
 
