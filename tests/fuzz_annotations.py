@@ -132,7 +132,7 @@ def fuzz(root: Path, case: str, times: int, seed: int) -> tuple[Counter[str], li
             outcomes["another DualPathError"] += 1
         except Exception:
             outcomes["crash"] += 1
-            wrong.append(f"{case} {number} {path.name} {path.read_bytes()[:300]!r}\n{traceback.format_exc()}")
+            wrong.append(f"{case} {number} {path.name} {path.read_bytes()[:300]!r}\n{traceback.format_exc()[-1500:]}")
         took = time.perf_counter() - began
         longest = max(longest, took)
         if took > SLOW:
@@ -159,7 +159,7 @@ def main() -> int:
         bad += len(wrong)
         told = ", ".join(f"{count:,} {what}" for what, count in sorted(outcomes.items()))
         print(f"{case:<14} {times:>7,} files: {told}; longest {1000 * longest:.0f} ms", flush=True)
-        print("".join(f"\n{one}" for one in wrong[:5]), end="\n" if wrong else "")
+        print("".join(f"\n{one[:3000]}" for one in wrong[:5]), end="\n" if wrong else "")
     print("nothing went wrong" if not bad else f"{bad} went wrong")
     return 1 if bad else 0
 

@@ -19,6 +19,7 @@ from dualpath.data.formats.base import HOW_TO_LAY_OUT, Found, Row, Split, Tally
 from dualpath.errors import DualPathError, VideoError
 
 MOST_PROBLEMS = 20
+LONGEST = 1000
 SLACK = 2
 """Frames that a segment may reach past the end of its file: copies lose the last one or two."""
 
@@ -32,6 +33,7 @@ class DataError(DualPathError):
     """
 
     def __init__(self, data: str | Path, problems: Sequence[str]) -> None:
+        problems = [p if len(p) <= LONGEST else f"{p[: LONGEST - 4]} ..." for p in problems]  # with a damaged file in them
         if len(problems) == 1:
             message = f"{data}: {problems[0]}"
         else:
@@ -255,7 +257,7 @@ def _without_twins(found: Found) -> list[Row]:
         # Resolving every path would cost a system call for each folder above it: most files share their folder.
         if row.path.parent not in folders:
             folders[row.path.parent] = row.path.parent.resolve()
-        real = row.path.resolve() if row.path.is_symlink() else folders[row.path.parent] / row.path.name
+        real = row.path.resolve() if _is_link(row.path) else folders[row.path.parent] / row.path.name
         other = first.setdefault((real, row.start, row.end), row)
         if other is row:
             segments[real] += 1
@@ -271,6 +273,13 @@ def _without_twins(found: Found) -> list[Row]:
         row if segments[real] == 1 else replace(row, name=f"{row.name}[{start}:{'' if end is None else end}]")
         for (real, start, end), row in first.items()
     ]
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):  # no file's name, but a list's: too long, for one
+        return False
 
 
 def _split_groups(rows: Sequence[Row]) -> list[str]:
