@@ -1,6 +1,6 @@
 """Mutates annotation files of every format: each must give a manifest or a DataError, soon. Not collected by pytest.
 
-    python tests/fuzz_annotations.py [--times 20000] [--seed 0] [--format kinetics]
+python tests/fuzz_annotations.py [--times 20000] [--seed 0] [--format kinetics]
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from official import ALL, lay_out, ssv2
 SLOW = 2.0
 """Seconds: files of a few hundred bytes take thousandths."""
 ODD = (
-    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\r\n", b"\n\n", b"\r", b'"', b"'", b",", b";", b" ", b"\t", b"/", b"../",
+    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\r\n", b"\n\n", b"\r", b'"', b"'", b",", b";", b" ", b"\t", b"/",
     b"-1", b"0", b"1", b"1e999", b"NaN", b"Infinity", b"9" * 30, b"9" * 5000, b"[" * 3000, b'{"a":' * 2000, b"null", b"true",
-    b"{}", b"[]", b'"\\ud800"', b"\\u0000", "²".encode(), "٣".encode(), "ä".encode("latin-1"), b"a" * 300, b"\x1a", b"\x85",
+    b"{}", b"[]", b'"\\ud800"', b"\\u0000", "²".encode(), "٣".encode(), "ä".encode("latin-1"), b"a" * 300, b"\x1a", b"\x85", b"../",
     b"%s", b"[", b"]", b"*", b"\\", b"0.5", b"train", b"test", b"{", b"}", b":",
 )  # fmt: skip
+
+CODECS = ("utf-16", "utf-16-le", "utf-32", "utf-8-sig", "utf-7")
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
@@ -56,14 +58,15 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
                 rng.shuffle(lines)
                 data = b"\n".join(lines)
             case 8:
-                data = data.decode("utf-8", "replace").encode(rng.choice(("utf-16", "utf-16-le", "utf-32", "utf-8-sig", "utf-7")))
+                data = data.decode("utf-8", "replace").encode(rng.choice(CODECS))
             case 9:
                 data = data.replace(rng.choice((b"0", b"1", b",", b" ", b'"', b"\n", b":")), rng.choice(ODD))[:200_000]
             case 10:
                 data = rng.randbytes(rng.randint(0, 200))
             case 11:
                 words = data.split(b" ")
-                data = b" ".join(words[: rng.randint(0, len(words))] + [rng.choice(ODD)] + words[rng.randint(0, len(words)) :])
+                at, other = rng.randint(0, len(words)), rng.randint(0, len(words))
+                data = b" ".join([*words[:at], rng.choice(ODD), *words[other:]])
     return data
 
 
@@ -103,7 +106,9 @@ def prepare(root: Path, case: str) -> list[Path]:
         root.mkdir(parents=True)
         for name in "1234":
             (root / f"{name}.mp4").touch()
-        (root / "labels.csv").write_text("path,label,split,group\n1.mp4,a,train,x\n2.mp4,b,train,y\n3.mp4,a,val,z\n4.mp4,7,test,\n")
+        (root / "labels.csv").write_text(
+            "path,label,split,group\n1.mp4,a,train,x\n2.mp4,b,train,y\n3.mp4,a,val,z\n4.mp4,7,test,\n"
+        )
     else:
         lay_out(root, case)
     return sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in (".csv", ".json", ".txt"))
@@ -124,9 +129,9 @@ def fuzz(root: Path, case: str, times: int, seed: int) -> tuple[Counter[str], li
             check(read_manifest(given, format=name, fold=rng.choice((None, None, 1, 2, 4))))
             outcomes["manifest"] += 1
         except DataError as problem:
-            assert problem.problems, "a DataError without a problem"
-            assert all("\n" not in told for told in problem.problems), problem.problems
             str(problem).encode()
+            if not problem.problems or any("\n" in told for told in problem.problems):
+                wrong.append(f"{case} {number} is told as {problem.problems}")
             outcomes["DataError"] += 1
         except DualPathError:
             outcomes["another DualPathError"] += 1

@@ -20,7 +20,7 @@ def write(root: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def touch(root: Path, *names: str) -> Path:
-    return write(root, {name: b"" for name in names})
+    return write(root, dict.fromkeys(names, b""))
 
 
 def labels(manifest: Manifest) -> dict[str, tuple[str, str]]:

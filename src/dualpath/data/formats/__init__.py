@@ -30,6 +30,7 @@ FORMATS: dict[str, Format] = {
 }
 _LISTED = tuple(name for name in FORMATS if name != "folders")
 _ANNOTATIONS = ("annotations", "annotation", "labels", "label", "splits", "split", "lists", "list")
+_SPLITS = ("testtrainmulti", "test_train_splits", "ucftraintestlist")
 _DEEP = 3
 _NOTES = frozenset((".csv", ".json", ".txt", ".tsv", ".list", ".lst"))
 
@@ -41,17 +42,18 @@ def look(data: Path) -> Given:
     """
     if data.is_dir():
         notes = tuple(_notes(data))
-        above = data.absolute().parent
-        alone = _is_annotations(data) and not any(path.suffix.lower() in VIDEO_SUFFIXES for path in visible(data))
-        return Given(data, above if alone and notes else data, notes)
-    folder = data.parent
-    notes = tuple(path for path in visible(folder) if path.suffix.lower() in _NOTES and path.is_file())
-    return Given(data, folder.absolute().parent if _is_annotations(folder) else folder, notes)
+        alone = not any(suffix(path.name) in VIDEO_SUFFIXES for path in visible(data))
+        return Given(data, _above(data) if alone and notes else data, notes)
+    notes = tuple(path for path in visible(data.parent) if suffix(path.name) in _NOTES and path.is_file())
+    return Given(data, _above(data.parent), notes)
 
 
-def _is_annotations(folder: Path) -> bool:
-    name = folder.absolute().name.lower()
-    return name in _ANNOTATIONS or name.startswith(("testtrainmulti", "test_train_splits", "ucftraintestlist"))
+def _above(folder: Path) -> Path:
+    """The folder itself, or the nearest one above that is not named as one of annotations."""
+    place = folder.absolute()
+    while place.name.lower() in _ANNOTATIONS or place.name.lower().startswith(_SPLITS):
+        place = place.parent
+    return folder if place == folder.absolute() else place
 
 
 def _notes(root: Path) -> list[Path]:

@@ -60,7 +60,7 @@ def _read(given: Given) -> Found:
                     spare.append(word)
                     continue
                 where = f"{path.name} line {line}"
-                listings.append(Listing((word,), action, split, where, group=_film(word, action), folder=action))
+                listings.append(Listing((word,), action, split, where, group=_film(word, action)))
     return settle(found, given, listings, lists=lists, official=OFFICIAL, spare=spare)
 
 

@@ -44,13 +44,15 @@ def _lists(given: Given) -> list[Path]:
     if given.path.is_file() and given.path not in named:
         named.append(given.path)
     ours = [path for path in named if _is_ours(path)]
+    # One that is damaged from its first line on must not be passed over.
+    ours += [p for p in named if p not in ours and p.stem.lower() in SPLITS and any(p.parent == o.parent for o in ours)]
     tables = {_split_of(path) for path in ours if path.suffix.lower() == ".csv"}
     return [path for path in ours if path.suffix.lower() == ".csv" or _split_of(path) not in tables]
 
 
 def _read(given: Given) -> Found:
     found = Found(given.root, "kinetics")
-    lists = _lists(given)
+    lists = _lists(given) or ([given.path] if given.path.is_file() else [])
     if not lists:
         found.problems.append(
             "holds no Kinetics list: train.csv, validate.csv or test.csv, with columns label,youtube_id,time_start,time_end"
@@ -132,7 +134,7 @@ def _listing(
     elif label is None and split != "test":
         found.problems.append(f"{where} has no label; only test lists come without")
     else:
-        yield Listing((f"{key}_{start:06d}_{end:06d}", key), label, split, where, group=key, folder=label)
+        yield Listing((f"{key}_{start:06d}_{end:06d}", key), label, split, where, group=key)
 
 
 FORMAT = Format("kinetics", "Kinetics", owns=_is_ours, fits=lambda given: bool(_lists(given)), read=_read)

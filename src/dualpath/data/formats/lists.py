@@ -166,7 +166,7 @@ def _placed(entries: Sequence[tuple[Path, Listing]], given: Given) -> Iterator[L
             elif exists(Path(full)):
                 outside = Path(full)
         name = os.path.normpath(name.lstrip("/")) if outside is None else name
-        yield Listing((stem(name),), one.label, one.split, one.where, end=one.end, folder=one.label, path=outside)
+        yield Listing((stem(name),), one.label, one.split, one.where, end=one.end, path=outside)
 
 
 FORMAT = Format("lists", "lists of path and label", owns=_owns, fits=lambda given: bool(_lists(given)), read=_read)

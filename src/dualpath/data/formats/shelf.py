@@ -39,7 +39,6 @@ class Listing:
         where: such as "train.csv line 5".
         group: see Row.
         start, end: see Row.
-        folder: name of the class folder that it may lie in; decides among several files of one name.
         path: where it lies, if the list names an existing file outside the root.
     """
 
@@ -50,7 +49,6 @@ class Listing:
     group: str | None = None
     start: int = 0
     end: int | None = None
-    folder: str | None = None
     path: Path | None = None
 
 
@@ -131,7 +129,7 @@ def settle(
         official: how many videos each split has as published.
         spare: stems that a list names but does not use: not extra.
     """
-    _repeated(found, listings)
+    listings = _without_repeated(found, listings)
     shelf = Shelf(given.root)
     used = {name for word in spare for name in shelf.find(word)}
     counts: Counter[tuple[Split, str]] = Counter()
@@ -160,27 +158,23 @@ def settle(
 def _candidates(shelf: Shelf, listing: Listing) -> list[str]:
     """The videos that a listing may mean; several only where nothing tells which."""
     names = list(dict.fromkeys(name for word in listing.stems for name in shelf.find(word)))
-    if len(names) < 2:
-        return names
-    exact = [name for name in names if stem(name) in listing.stems and "/" in name]
-    names = exact or names
-    for words in ((listing.folder or "",), _WORDS[listing.split]):
-        nearer = [name for name in names if any(_like(word, part) for word in words for part in name.split("/")[:-1])]
-        names = nearer or names
+    if len(names) > 1 and "/" in listing.stems[0]:  # the end of a path may be there for each split, or below another
+        names = [name for name in names if stem(name) in listing.stems] or names
+        names = [name for name in names if _lies_in(name, _WORDS[listing.split])] or names
     kept: dict[str, str] = {}
-    for name in names:
+    for name in names if len(names) > 1 else ():
         kept.setdefault(os.path.realpath(shelf.root / name), name)
-    return list(kept.values())
+    return list(kept.values()) or names
 
 
-def _like(word: str, part: str) -> bool:
-    """Whether a folder is named so, underscores for spaces, other words beside it: train, videos_train, train_256."""
-    plain = part.lower().replace(" ", "_").replace("-", "_")
-    return bool(word) and (plain == word.lower().replace(" ", "_") or word in plain.split("_"))
+def _lies_in(name: str, words: Sequence[str]) -> bool:
+    """Whether a folder above is named by one of these words: train, videos_train, train_256."""
+    parts = name.lower().replace("-", "_").split("/")[:-1]
+    return any(word in part.split("_") for word in words for part in parts)
 
 
-def _repeated(found: Found, listings: Sequence[Listing]) -> None:
-    """Tells lines that say the same again, or something else of the same video."""
+def _without_repeated(found: Found, listings: Sequence[Listing]) -> list[Listing]:
+    """Tells lines that say the same again, or something else of the same video; the first of them stays."""
     first: dict[tuple[str, int, int | None], Listing] = {}
     for listing in listings:
         key = (listing.stems[0], listing.start, listing.end)
@@ -194,6 +188,7 @@ def _repeated(found: Found, listings: Sequence[Listing]) -> None:
         else:
             what = f"repeats {key[0]} of {other.where}"
         found.problems.append(f"{listing.where} {what}; remove one of the two lines")
+    return list(first.values())
 
 
 def _tell_missing(found: Found, given: Given, listings: Sequence[Listing], shelf: Shelf, lists: Sequence[str]) -> None:

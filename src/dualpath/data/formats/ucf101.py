@@ -108,7 +108,7 @@ def _from_list(path: Path, found: Found, split: Split, indices: dict[str, int]) 
             if number is not None and number != indices[label]:
                 wrong.append((where, number, indices[label]))
             group = word.rpartition("_c")[0] if video else None
-            listings.append(Listing((word,), label, split, where, group=group, folder=label))
+            listings.append(Listing((word,), label, split, where, group=group))
     if len(wrong) > 1 and len(wrong) == len(listings) and all(number == right - 1 for _, number, right in wrong):
         found.problems.append(f"{path.name} counts its labels from 0, but classInd.txt from 1; add 1 to each")
     else:
