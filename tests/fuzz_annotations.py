@@ -25,8 +25,8 @@ SLOW = 2.0
 ODD = (
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\r\n", b"\n\n", b"\r", b'"', b"'", b",", b";", b" ", b"\t", b"/",
     b"-1", b"0", b"1", b"1e999", b"NaN", b"Infinity", b"9" * 30, b"9" * 5000, b"[" * 3000, b'{"a":' * 2000, b"null", b"true",
-    b"{}", b"[]", b'"\\ud800"', b"\\u0000", "²".encode(), "٣".encode(), "ä".encode("latin-1"), b"a" * 300, b"\x1a", b"\x85", b"../",
-    b"%s", b"[", b"]", b"*", b"\\", b"0.5", b"train", b"test", b"{", b"}", b":",
+    b"{}", b"[]", b'"\\ud800"', b"\\u0000", "²".encode(), "٣".encode(), "ä".encode("latin-1"), b"a" * 300, b"\x1a", b"\x85",
+    b"%s", b"[", b"]", b"*", b"\\", b"0.5", b"train", b"test", b"{", b"}", b":", b"../",
 )  # fmt: skip
 
 CODECS = ("utf-16", "utf-16-le", "utf-32", "utf-8-sig", "utf-7")

@@ -56,7 +56,8 @@ def put(root, name: str, value) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("labels", {"A": "1", "B": "2"}, "something-something-v2-labels.json counts the classes from 1 to 2; they must count from 0"),
+        ("labels", {"A": "1", "B": "2"},
+         "something-something-v2-labels.json counts the classes from 1 to 2; they must count from 0"),
         ("labels", {"A": "0", "B": "x"}, "something-something-v2-labels.json gives 'B' the number 'x', which is none"),
         ("labels", {"A": "0", "B": "0"},
          "something-something-v2-labels.json does not number its 2 classes from 0 to 1, each once"),
@@ -66,13 +67,15 @@ def put(root, name: str, value) -> None:
         ("train", [{"template": "Opening [something]"}], 'something-something-v2-train.json entry 1 has no "id"'),
         ("train", [{"id": "1"}], "something-something-v2-train.json entry 1 (id '1') has no \"template\""),
         ("train", [{"id": 1, "template": "Eating [something]"}],
-         "something-something-v2-train.json entry 1 (id '1') has the template 'Eating [something]', which the labels do not have"),
+         "something-something-v2-train.json entry 1 (id '1') has the template 'Eating [something]', which the labels do not"),
         ("train", [3], 'something-something-v2-train.json entry 1 has no "id"'),
         ("train", '[\n  {"id": "1",}\n]',
          "something-something-v2-train.json is not JSON: line 2 column 14 "
          "(Expecting property name enclosed in double quotes); fetch it again"),
-        ("train", "[" * 100_000, "something-something-v2-train.json is not JSON that can be read (maximum recursion depth exceeded"),
-        ("train", '[{"id": ' + "9" * 5000 + "}]", "something-something-v2-train.json is not JSON that can be read (Exceeds the limit"),
+        ("train", "[" * 100_000,
+         "something-something-v2-train.json is not JSON that can be read (maximum recursion depth exceeded"),
+        ("train", '[{"id": ' + "9" * 5000 + "}]",
+         "something-something-v2-train.json is not JSON that can be read (Exceeds the limit"),
     ],
 )  # fmt: skip
 def test_problems(tmp_path, name, value, expected):
