@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def scan_here(videos: Sequence[Video], *, count: Callable[[Path], int] = count_f
     good, bad = [], []
     for video in videos:
         try:
-            good.append(replace(video, num_frames=count(video.path)))
+            good.append(video.counted(count(video.path)))
         except VideoError as problem:
             bad.append(BadVideo(video, problem.reason))
     return ScanResult(tuple(good), tuple(bad))

@@ -109,6 +109,7 @@ def _check_given(verb: str, options: Namespace) -> None:
 
 
 def _train(words: Sequence[str]) -> int:
+    from dualpath.engine.config import DataConfig
     from dualpath.engine.train import RunConfig, TrainConfig, preview, train
     from dualpath.flags import chosen_method
     from dualpath.methods import METHODS, find_method
@@ -123,7 +124,7 @@ def _train(words: Sequence[str]) -> int:
     told = "Train a video model on labelled videos; interrupt it as you like, --resume continues."
     parser = _parser("train", told, words="DATA --output DIR")
     parser.add_argument(
-        "data", type=str, nargs="?", help="folder (<class>/* or train/<class>/*) or CSV (path,label[,split][,group])"
+        "data", type=str, nargs="?", help="folder (<class>/*, train/<class>/*, an official data set) or list of videos"
     )
     parser.add_argument("--output", type=str, metavar="DIR", help="new folder for the run and its checkpoints")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
@@ -133,7 +134,7 @@ def _train(words: Sequence[str]) -> int:
     parser.add_argument("--method", metavar="NAME", default="dualpath", help=f"one of {', '.join(METHODS)}")
     parser.add_method(method)
     parser.add_names("protocol", "views")
-    for part in (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
+    for part in (DataConfig, BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part)
     options = parser.read(words, settings, source=source)
     config = RunConfig(
@@ -144,6 +145,7 @@ def _train(words: Sequence[str]) -> int:
         transform=_fill(TransformConfig, options),
         views=_fill(ViewsConfig, options),
         training=_fill(TrainConfig, options),
+        data=_fill(DataConfig, options),
     )
     if options.dry_run:
         print(preview(config, data=Path(options.data) if options.data else None, num_classes=options.num_classes))
@@ -159,14 +161,21 @@ def _train(words: Sequence[str]) -> int:
 
 
 def _evaluate(words: Sequence[str]) -> int:
+    from dualpath.data.formats import FORMATS
     from dualpath.engine.verbs import evaluate_data
     from dualpath.report.tables import accuracy_table
     from dualpath.video.protocols import ViewsConfig
 
     parser = _parser("evaluate", "Accuracy of a checkpoint on labelled videos; undecodable ones count as wrong.")
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
-    parser.add_argument("data", type=str, help="folder or CSV file, as for train")
-    parser.add_argument("--split", type=str, default="auto", help="train, val, test or all; auto: test, else val, else all")
+    parser.add_argument("data", type=str, help="folder or list of videos, as for train")
+    parser.add_argument(
+        "--split",
+        type=str,
+        default="auto",
+        help="train, val, test or all; auto: test, else val, else all; 1, 2, 3: the test videos of that official split",
+    )
+    parser.add_argument("--format", type=str, default="auto", help=f"of the annotations: auto or {', '.join(FORMATS)}")
     parser.add_argument("--output", type=str, default=None, help="folder for predictions.csv and evaluation.json")
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
     parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
@@ -182,6 +191,7 @@ def _evaluate(words: Sequence[str]) -> int:
         options.checkpoint,
         Path(options.data),
         split=options.split,
+        format=options.format,
         output=Path(options.output) if options.output else None,
         weights=options.weights,
         precision=options.precision,
@@ -252,7 +262,7 @@ def _compare(words: Sequence[str]) -> int:
 
     from dualpath.engine.clip_store import CLIP_STORE_GB
     from dualpath.engine.compare import compare
-    from dualpath.engine.config import RunConfig, TrainConfig
+    from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
     from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_seeds
     from dualpath.methods import METHODS
     from dualpath.nn.zoo import BackboneConfig
@@ -280,7 +290,7 @@ def _compare(words: Sequence[str]) -> int:
         help="most GB of disk for decoded training clips, which the runs of a seed share until they are done; 0 keeps none",
     )
     parser.add_names("protocol", "views")
-    for part in (BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
+    for part in (DataConfig, BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part, skip={"seed"} if part is TrainConfig else None)
     # Nothing is chosen by validation, so all training videos are learnt from.
     parser.set_defaults(val_fraction=0.0, eval_every=0)
@@ -298,6 +308,7 @@ def _compare(words: Sequence[str]) -> int:
         transform=_fill(TransformConfig, options),
         views=_fill(ViewsConfig, options),
         training=_fill(TrainConfig, options),
+        data=_fill(DataConfig, options),
     )
     given = {name: getattr(options, name) for name in of_methods if getattr(options, name) is not None}
     asked = ask_methods([name.strip() for name in options.methods.split(",") if name.strip()], given)

@@ -109,7 +109,7 @@ class TrainClips(KeyedClips):
         epoch, index = key
         video = self.videos[index]
         rng = rng_for(self.seed, epoch, index)
-        wanted = train_indices(_length(video), self.sampling, rng)
+        wanted = video.start + train_indices(_length(video), self.sampling, rng)
         # Scaled down while it is decoded, but so that the smallest (square) crop still has `size` pixels a side.
         short_side = math.ceil(self.size / math.sqrt(self.transform.min_scale))
         frames = read_frames(video.path, wanted.tolist(), short_side=short_side).frames
@@ -174,7 +174,7 @@ class TestClips(Dataset[Views]):
             return Views(index, video.label, None, problem.reason)
 
     def _views(self, video: Video, index: int) -> UInt8[Tensor, "v t c s s"]:
-        wanted = test_indices(_length(video), self.sampling, num_clips=self.num_clips)
+        wanted = video.start + test_indices(_length(video), self.sampling, num_clips=self.num_clips)
         if self.shuffle_frames:
             wanted = rng_for(self.seed, 0, index).permuted(wanted, axis=1)
         # Scaled while it is decoded to what the views are cut from, and all clips in one pass through the file.
@@ -189,4 +189,7 @@ class TestClips(Dataset[Views]):
 
 
 def _length(video: Video) -> int:
-    return probe(video.path).num_frames if video.num_frames is None else video.num_frames
+    """Frames of the video, or of its segment."""
+    counted = video if video.num_frames is not None else video.counted(probe(video.path).num_frames)
+    assert counted.num_frames is not None
+    return counted.num_frames

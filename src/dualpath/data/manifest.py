@@ -9,15 +9,19 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from dualpath.data.layouts import HOW_TO_LAY_OUT, Found, Row, Split, read_layout
-from dualpath.errors import DualPathError
+from dualpath.data.formats import FORMATS, read_format
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, Found, Row, Split, Tally
+from dualpath.errors import DualPathError, VideoError
 
 MOST_PROBLEMS = 20
+LONGEST = 1000
+SLACK = 2
+"""Frames that a segment may reach past the end of its file: copies lose the last one or two."""
 
 
 class DataError(DualPathError):
@@ -29,6 +33,7 @@ class DataError(DualPathError):
     """
 
     def __init__(self, data: str | Path, problems: Sequence[str]) -> None:
+        problems = [p if len(p) <= LONGEST else f"{p[: LONGEST - 4]} ..." for p in problems]  # with a damaged file in them
         if len(problems) == 1:
             message = f"{data}: {problems[0]}"
         else:
@@ -46,7 +51,7 @@ class DataError(DualPathError):
 
 @dataclass(frozen=True)
 class Video:
-    """One labelled video file.
+    """One labelled video: a file (or a folder of frames), or a segment of one.
 
     Attributes:
         path: where to read it.
@@ -54,7 +59,9 @@ class Video:
         label: index into the manifest's classes.
         split: who sees it.
         group: videos of one group (clips cut from one film, of one person) are never on two sides.
-        num_frames: counted by `scan`; None before.
+        num_frames: of the segment, counted by `scan`; None before.
+        start: first frame of the segment, counted from 0.
+        end: the frame behind its last one; None for the end of the file.
     """
 
     path: Path
@@ -63,6 +70,20 @@ class Video:
     split: Split
     group: str | None = None
     num_frames: int | None = None
+    start: int = 0
+    end: int | None = None
+
+    def counted(self, frames: int) -> Video:
+        """The same with `num_frames` filled in, in a file of that many frames.
+
+        Raises:
+            VideoError: the segment lies past the end of the file, by more than SLACK frames.
+        """
+        end = frames if self.end is None else self.end
+        if end > frames + SLACK or 0 < frames <= self.start:
+            told = f"is listed with the frames {self.start} to {end - 1}, but there are only {frames}"
+            raise VideoError(self.path, told)
+        return replace(self, num_frames=min(end, frames) - self.start)
 
 
 @dataclass(frozen=True)
@@ -73,9 +94,14 @@ class Manifest:
         root: the folder that the videos' names are relative to.
         classes: the name of each label.
         videos: sorted by name.
-        source: where the labels come from: "class folders" or "csv".
+        source: where the labels come from: "class folders", "csv", or the name of a format.
         skipped: what was found beside the videos and left out, to be shown as a count or a list.
         val_split_off: True if `val` was chosen here, from the training videos; False if it was given.
+        format: one of `dualpath.data.formats.FORMATS`.
+        fold: which of the format's divisions into training and test; None if there is but one.
+        listed: where videos are listed, how many of each split are there: papers' denominators differ.
+        extra: videos on disk that no list names.
+        warnings: what the user should be told, a sentence each.
     """
 
     root: Path
@@ -84,6 +110,11 @@ class Manifest:
     source: str
     skipped: tuple[str, ...] = ()
     val_split_off: bool = False
+    format: str = "folders"
+    fold: int | None = None
+    listed: Mapping[Split, Tally] = field(default_factory=dict)
+    extra: int = 0
+    warnings: tuple[str, ...] = ()
 
     def split(self, name: Split) -> tuple[Video, ...]:
         """Gives the videos of one split."""
@@ -94,17 +125,41 @@ class Manifest:
         found = Counter((video.split, video.label) for video in self.videos)
         return {split: {name: found[split, label] for label, name in enumerate(self.classes)} for split in get_args(Split)}
 
+    def census(self) -> dict[str, Any]:
+        """The format and its counts as plain values, for every record of a result."""
+        told: dict[str, Any] = {"format": self.format, "fold": self.fold}
+        return told | {"listed": {split: asdict(tally) for split, tally in self.listed.items()}, "extra": self.extra}
 
-def read_manifest(data: Path, *, val_fraction: float = 0.2, seed: int = 0, classes: Sequence[str] | None = None) -> Manifest:
+    def census_words(self) -> str:
+        """The counts in words; empty where nothing is listed: "train 9 of 9 listed, official 9; test ..."."""
+        parts = [f"{split} {tally}" for split, tally in self.listed.items()]
+        return "; ".join([*parts, f"{self.extra:,} extra"] if parts and self.extra else parts)
+
+
+def read_manifest(
+    data: Path,
+    *,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    format: str = "auto",
+    fold: int | None = None,
+    known: tuple[str, int | None] | None = None,
+) -> Manifest:
     """Reads and checks a data set. Opens no video: `dualpath.data.scan` does.
 
     Args:
         data: a folder (`train/<class>/*` with `val/` and `test/` or without, or `<class>/*`), a CSV file
-            (`path,label[,split][,group]`), or a folder that holds one such CSV and no class folders.
+            (`path,label[,split][,group]`), a folder that holds one such CSV and no class folders, or a folder with the
+            annotation files of one of `dualpath.data.formats`, or such a file.
         val_fraction: share of each class that becomes `val` where none is given; 0 leaves all in `train`.
         seed: chooses which ones, see `choose_val`.
         classes: the classes of a trained model: labels map onto these names (or their numbers), training videos are
-            not needed and one class is enough. None: the sorted labels found (by value where all are numbers).
+            not needed and one class is enough. None: in the order of the format, else the sorted labels found (by
+            value where all are numbers).
+        format: one of FORMATS; "auto" recognises it.
+        fold: 1, 2 or 3 of HMDB51 and UCF101; 1 by default.
+        known: the format and fold that a model was trained on: taken where they fit and nothing else is asked for.
 
     Raises:
         DataError: with all problems found.
@@ -114,22 +169,26 @@ def read_manifest(data: Path, *, val_fraction: float = 0.2, seed: int = 0, class
         raise DualPathError(f"val_fraction is {val_fraction}; it must be at least 0 and less than 1")
     if not data.exists():
         raise DataError(data, ["no such file or folder"])
+    if format != "auto" and format not in FORMATS:
+        raise DualPathError(f"unknown format {format!r}; there are auto, {', '.join(FORMATS)}")
     try:
-        found = read_layout(data)
+        found = read_format(data, name=format, fold=fold, known=known)
     except OSError as problem:
         raise DataError(data, [f"{problem.filename} cannot be read ({problem.strerror})"]) from problem
     rows = _without_twins(found)
-    found.problems += _split_groups(rows)
     if not rows and not found.problems:
         found.problems.append(f"holds no videos; {HOW_TO_LAY_OUT}")
+    elif found.listed:  # as published: which groups and classes are where is not ours to judge
+        found.problems += _unknown_classes(rows, classes) if classes is not None else _few_classes(found, rows)
     elif not found.dropped:
+        found.problems += _split_groups(rows)
         found.problems += _class_problems(rows, found.empty) if classes is None else _unknown_classes(rows, classes)
     if found.problems:
         raise DataError(data, found.problems)
-    names = _sorted_labels(row.label for row in rows) if classes is None else tuple(classes)
+    names = tuple(classes) if classes is not None else found.classes or _sorted_labels(row.label for row in rows)
     labels = {label: index for label in {row.label for row in rows} if (index := _index(label, names)) is not None}
     videos = [
-        Video(row.path, row.name, labels[row.label], row.split or "train", row.group)
+        Video(row.path, row.name, labels[row.label], row.split or "train", row.group, None, row.start, row.end)
         for row in sorted(rows, key=lambda row: row.name)
     ]
     chosen: frozenset[str] = frozenset()
@@ -137,7 +196,19 @@ def read_manifest(data: Path, *, val_fraction: float = 0.2, seed: int = 0, class
         learners = [video for video in videos if video.split == "train"]
         chosen = choose_val(learners, val_fraction=val_fraction, seed=seed)
     split = tuple(replace(video, split="val") if video.name in chosen else video for video in videos)
-    return Manifest(found.root, names, split, found.source, tuple(found.skipped), bool(chosen))
+    return Manifest(
+        root=found.root,
+        classes=names,
+        videos=split,
+        source=found.source,
+        skipped=tuple(found.skipped),
+        val_split_off=bool(chosen),
+        format=found.format,
+        fold=found.fold,
+        listed=found.listed,
+        extra=found.extra,
+        warnings=tuple(found.warnings),
+    )
 
 
 def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> frozenset[str]:
@@ -175,16 +246,21 @@ def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> fr
 
 
 def _without_twins(found: Found) -> list[Row]:
-    """Keeps each file once, wherever its links or several spellings of its path lead, and tells contradictions."""
-    first: dict[Path, Row] = {}
+    """Keeps each file once, wherever its links or several spellings of its path lead, and tells contradictions.
+
+    Different segments of one file are different videos; their frames become part of their names.
+    """
+    first: dict[tuple[Path, int, int | None], Row] = {}
+    segments: Counter[Path] = Counter()
     folders: dict[Path, Path] = {}
     for row in found.rows:
         # Resolving every path would cost a system call for each folder above it: most files share their folder.
         if row.path.parent not in folders:
             folders[row.path.parent] = row.path.parent.resolve()
-        real = row.path.resolve() if row.path.is_symlink() else folders[row.path.parent] / row.path.name
-        other = first.setdefault(real, row)
+        real = row.path.resolve() if _is_link(row.path) else folders[row.path.parent] / row.path.name
+        other = first.setdefault((real, row.start, row.end), row)
         if other is row:
+            segments[real] += 1
             continue
         if other.split != row.split:
             found.problems.append(
@@ -193,7 +269,17 @@ def _without_twins(found: Found) -> list[Row]:
         if other.label != row.label:
             found.problems.append(f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'")
         found.skipped.append(f"{row.where}, the same as {other.where}")
-    return list(first.values())
+    return [
+        row if segments[real] == 1 else replace(row, name=f"{row.name}[{start}:{'' if end is None else end}]")
+        for (real, start, end), row in first.items()
+    ]
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):  # no file's name, but a list's: too long, for one
+        return False
 
 
 def _split_groups(rows: Sequence[Row]) -> list[str]:
@@ -206,6 +292,12 @@ def _split_groups(rows: Sequence[Row]) -> list[str]:
         for group, places in first.items()
         if len(places) > 1
     ]
+
+
+def _few_classes(found: Found, rows: Sequence[Row]) -> list[str]:
+    """Of a list: classes may lack videos on this disk, but one class alone is nothing to learn."""
+    every = found.classes or {row.label for row in rows}
+    return [f"lists one class only ('{next(iter(every))}'); a classifier needs at least two"] if len(every) == 1 else []
 
 
 def _class_problems(rows: Sequence[Row], empty: Sequence[str]) -> list[str]:
@@ -235,12 +327,18 @@ def _index(label: str, classes: Sequence[str]) -> int | None:
     """Gives the index of a class by its name, or by its number where the names themselves are no numbers."""
     if label in classes:
         return classes.index(label)
-    by_number = label.isdecimal() and int(label) < len(classes) and not all(name.isdecimal() for name in classes)
-    return int(label) if by_number else None
+    number = _number(label)
+    by_number = number is not None and number < len(classes) and any(_number(name) is None for name in classes)
+    return number if by_number else None
+
+
+def _number(label: str) -> int | None:
+    return int(label) if label.isdecimal() and len(label) <= 18 else None
 
 
 def _sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Sorts by name, numbers by value: the labels 0 ... 10 keep their own numbers as indices."""
     unique = set(labels)
-    numbers = all(label.isdecimal() for label in unique)
-    return tuple(sorted(unique, key=lambda label: (int(label) if numbers else 0, label)))
+    numbers = {label: _number(label) for label in unique}
+    by_value = None not in numbers.values()
+    return tuple(sorted(unique, key=lambda label: (numbers[label] or 0 if by_value else 0, label)))

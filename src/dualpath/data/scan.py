@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -132,10 +132,12 @@ def _sorted_out(videos: Sequence[Video], answers: dict[int, int | str]) -> ScanR
     bad: list[BadVideo] = []
     for index, video in enumerate(videos):
         answer = answers[index]
-        if isinstance(answer, int):
-            good.append(replace(video, num_frames=answer))
-        else:
-            bad.append(BadVideo(video, answer))
+        try:
+            if isinstance(answer, str):
+                raise VideoError(video.path, answer)
+            good.append(video.counted(answer))
+        except VideoError as problem:
+            bad.append(BadVideo(video, problem.reason))
     return ScanResult(tuple(good), tuple(bad))
 
 

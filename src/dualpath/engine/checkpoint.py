@@ -41,6 +41,7 @@ class ModelSpec:
         sampling: how a clip's frames are chosen from a video.
         split_seed, val_fraction: how a class folder without given splits was divided.
         training: settings and results of the run, for the card; nothing is built from it.
+        format, fold: of the data it was trained on; None if that is not known.
     """
 
     method: str
@@ -51,6 +52,8 @@ class ModelSpec:
     split_seed: int
     val_fraction: float
     training: dict[str, Any]
+    format: str | None = None
+    fold: int | None = None
 
 
 def versions() -> dict[str, str]:
@@ -88,7 +91,7 @@ def save_checkpoint(folder: Path, model: nn.Module, spec: ModelSpec, *, beside: 
         "id2label": {str(label): name for label, name in enumerate(spec.classes)},
         "preprocessing": {"size": backbone.size, "mean": backbone.mean, "std": backbone.std},
         "sampling": {"protocol": spec.sampling.name} | asdict(spec.sampling),  # the name is for people, the numbers count
-        "data_split": {"seed": spec.split_seed, "val_fraction": spec.val_fraction},
+        "data_split": {"seed": spec.split_seed, "val_fraction": spec.val_fraction, "format": spec.format, "fold": spec.fold},
         "training": spec.training,
         "sha256": hashlib.sha256(weights).hexdigest(),
         "versions": versions(),
@@ -219,6 +222,8 @@ def _spec(folder: Path, config: dict[str, Any], weights: str | None) -> ModelSpe
             split_seed=config["data_split"]["seed"],
             val_fraction=config["data_split"]["val_fraction"],
             training=config["training"],
+            format=config["data_split"].get("format"),
+            fold=config["data_split"].get("fold"),
         )
     except (KeyError, TypeError, AttributeError) as problem:
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem

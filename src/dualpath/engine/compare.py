@@ -21,14 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.manifest import Manifest, Split, read_manifest
+from dualpath.data.manifest import Manifest, Split
 from dualpath.engine.child import run_in_child
 from dualpath.engine.clip_store import CLIP_STORE_GB, ClipStore, check_limit
 from dualpath.engine.config import RunConfig
 from dualpath.engine.entries import Entry, check_entries
 from dualpath.engine.loop import fingerprint
 from dualpath.engine.one_run import Job, RunResult, read_result
-from dualpath.engine.prepare import usable
+from dualpath.engine.prepare import read_data, usable
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
@@ -94,7 +94,7 @@ def compare(
     _check_asked([entry.label for entry in entries], seeds)
     check_limit(clip_store)
     before = _check_folder(output, resume=resume)
-    manifest = read_manifest(data, val_fraction=0.0)
+    manifest = read_data(data, base, val_fraction=0.0)
     split = _test_split(manifest, data)
     settings = _settings(manifest, split, entries, before, output)
     sizes = check_entries(entries, num_classes=len(manifest.classes))

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
+from dualpath.data.formats import FORMATS
 from dualpath.engine.device import Precision
 from dualpath.errors import DualPathError
 from dualpath.methods import MethodConfig, find_method
@@ -14,6 +15,23 @@ from dualpath.nn.zoo import BackboneConfig
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How the labels of a data set are read.
+
+    Attributes:
+        format: of the annotations; auto recognises it from the files.
+        split: which official division into training and test: 1, 2 or 3 of HMDB51 and UCF101, by default 1.
+    """
+
+    format: str = "auto"
+    split: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.format != "auto" and self.format not in FORMATS:
+            raise DualPathError(f"unknown format {self.format!r}; there are auto, {', '.join(FORMATS)}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,7 @@ class TrainConfig:
         return self.base_lr * self.batch_size * self.accumulate / 256 if self.lr is None else self.lr
 
 
-_SAME_NUMBERS = ("workers", "save_every", "check", "gradient_checkpointing")
+_SAME_NUMBERS = ("workers", "save_every", "check", "gradient_checkpointing", "format")
 
 
 @dataclass(frozen=True)
@@ -96,6 +114,7 @@ class RunConfig:
     transform: TransformConfig = field(default_factory=TransformConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
 
     def complete(self) -> RunConfig:
         """The same with the method's own options filled in.
@@ -110,9 +129,10 @@ class RunConfig:
     def settings(self) -> dict[str, Any]:
         """Every setting that decides the result, as one flat table for a run's records and for --resume."""
         flat: dict[str, Any] = {"method": self.method}
-        for part in (self.options, self.backbone, self.sampling, self.transform, self.views, self.training):
+        for part in (self.options, self.backbone, self.sampling, self.transform, self.views, self.training, self.data):
             if part is not None and is_dataclass(part):
                 flat |= asdict(part)
-        # These change how fast the same numbers come and in how much memory, not the numbers.
+        # These change how fast the same numbers come and in how much memory, not the numbers. The format's own
+        # outcome, the videos with their labels and splits, is compared by itself.
         told = {key: value for key, value in flat.items() if key not in _SAME_NUMBERS}
         return json.loads(json.dumps(told))  # as it is read back: lists, no tuples

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dualpath.data.formats.base import Tally
 from dualpath.data.loader import TestClips, test_loader
 from dualpath.data.manifest import Video
 from dualpath.engine.predict import VideoClassifier
@@ -29,6 +30,7 @@ class Evaluation:
         scores: float32 (videos, classes); a row of NaN for a video that could not be decoded.
         failures: reason by index of video, for those that could not be decoded.
         protocol: how the clips were taken and which views averaged: "dense-16x4, 3x1 views".
+        data: `Manifest.census()`: how many of the listed videos there were; None if that is not known.
     """
 
     classes: tuple[str, ...]
@@ -36,6 +38,7 @@ class Evaluation:
     scores: np.ndarray
     failures: dict[int, str]
     protocol: str
+    data: dict[str, Any] | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -79,7 +82,16 @@ class Evaluation:
             "classes": list(self.classes),
             "confusion": self.confusion().tolist(),
             "undecodable": {self.videos[i].name: reason for i, reason in self.failures.items()},
+            "data": self.data,
         }
+
+    def listed_words(self) -> str:
+        """The data's counts in words; empty where it lists nothing: "kinetics: val 19,881 of 19,907 listed ..."."""
+        data = self.data or {}
+        parts = [f"{split} {Tally(**tally)}" for split, tally in data.get("listed", {}).items()]
+        fold = f" split {data['fold']}" if data.get("fold") else ""
+        extra = [f"{data['extra']:,} extra"] if parts and data["extra"] else []
+        return f"{data['format']}{fold}: {'; '.join([*parts, *extra])}" if parts else ""
 
     def predictions_csv(self) -> str:
         """video,label,prediction and one score a class; an undecodable video has empty cells."""

@@ -104,6 +104,8 @@ class Run:
             split_seed=self.training.seed,
             val_fraction=self.training.val_fraction,
             training=told | results,
+            format=self.manifest.format,
+            fold=self.manifest.fold,
         )
 
     def go(self) -> dict[str, Any]:
@@ -158,6 +160,7 @@ class Run:
             self.config,
             backbone=self.inner.backbone,  # pyright: ignore[reportArgumentType]
             counts=split_counts(self.manifest),
+            listed=self.manifest.census_words(),
             num_classes=len(self.manifest.classes),
             steps=self.total_steps,
             device=self.device,
@@ -169,7 +172,7 @@ class Run:
             "command": sys.argv,
             "protocol": describe_protocol(self.config.sampling, self.config.views),
             "settings": self.config.settings(),
-            "data": {"root": str(self.manifest.root), "counts": self.manifest.counts()},
+            "data": {"root": str(self.manifest.root), "counts": self.manifest.counts()} | self.manifest.census(),
             "plan": asdict(self.plan),
             "shared_clips": isinstance(self.clips, KeptClips),
             "versions": versions(),
@@ -346,5 +349,6 @@ def _losses(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
 
 def fingerprint(manifest: Manifest) -> str:
     """A hash of what is learnt from: names, labels, splits and lengths; moving the folder does not change it."""
-    told = [(video.name, video.label, video.split, video.num_frames) for video in manifest.videos]
+    # A segment is in the name wherever it is not the only one of its file; where it is, its start still counts.
+    told = [(v.name, v.label, v.split, v.num_frames, *([v.start] if v.start else [])) for v in manifest.videos]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

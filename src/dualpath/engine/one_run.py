@@ -18,18 +18,19 @@ import statistics
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dualpath.data.manifest import Split, read_manifest
-from dualpath.engine.config import RunConfig, TrainConfig
+from dualpath.data.formats.base import Split
+from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.log import read_log
 from dualpath.engine.machine import describe_machine, peak_ram_gb
 from dualpath.engine.predict import VideoClassifier, load
+from dualpath.engine.prepare import read_for
 from dualpath.engine.state import STATE, read_position
 from dualpath.engine.train import default_workers, train
 from dualpath.errors import DualPathError, Interrupted
@@ -92,6 +93,7 @@ def _config(told: dict[str, Any]) -> RunConfig:
         transform=TransformConfig(**told["transform"]),
         views=ViewsConfig(**told["views"]),
         training=TrainConfig(**told["training"]),
+        data=DataConfig(**told["data"]),
     )
 
 
@@ -126,7 +128,7 @@ def _train(job: Job) -> dict[str, Any]:
 
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:
     spec, views = classifier.spec, job.config.views
-    manifest = read_manifest(job.data, val_fraction=spec.val_fraction, seed=spec.split_seed, classes=classifier.classes)
+    manifest = read_for(spec, job.data)
     found = evaluate(
         classifier,
         manifest.split(job.split),
@@ -134,7 +136,7 @@ def _evaluate(job: Job, classifier: VideoClassifier) -> None:
         batch_size=max(1, CLIPS // (views.num_clips * views.num_crops)),
         workers=default_workers(job.config.training.workers),
     )
-    found.write(job.folder / job.split)
+    replace(found, data=manifest.census()).write(job.folder / job.split)
 
 
 def peak_memory() -> dict[str, float | None]:

@@ -150,8 +150,12 @@ def describe(
     num_classes: int,
     steps: int | None,
     device: torch.device,
+    listed: str = "",
 ) -> str:
-    """The plan as lines of text; without `counts` (videos by split) and `steps` where there are no videos yet."""
+    """The plan as lines of text; without `counts` (videos by split) and `steps` where there are no videos yet.
+
+    `listed` says how much of an official list is there.
+    """
     training = config.training
     videos = ", ".join(f"{count} {split}" for split, count in counts if count)
     stored = str(backbone.dtype).removeprefix("torch.")
@@ -164,6 +168,7 @@ def describe(
         ("parameters", plan.parameters_line()),
         ("a view", f"{config.sampling.name}, {plan.gmacs:.2f} GMACs"),
         ("data", f"{videos} videos of {num_classes} classes" if videos else f"{num_classes} classes, no videos given"),
+        *([("listed", listed)] if listed else []),
         ("batch", f"{batch} clips ({micro} x {training.accumulate} accumulated), learning rate {training.peak_lr:.3g}"),
         ("length", f"{training.epochs} epochs" + (f", {steps} steps" if steps is not None else "")),
         ("memory", told),

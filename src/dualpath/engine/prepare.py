@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from dualpath.data.manifest import DataError, Manifest, Video
+from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.scan import count_frames, decode_all, scan, too_short
+from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar
 from dualpath.engine.state import STATE, check_settings, read_position
@@ -41,6 +42,50 @@ def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = None) -> Manifest:
+    """Reads the labels of what a run learns from, and tells what the user should know of them.
+
+    Args:
+        data: folder or annotation file, see `read_manifest`.
+        config: of the run.
+        val_fraction: instead of the run's own.
+
+    Raises:
+        DataError: with all problems; or there is nothing to learn from.
+    """
+    training = config.training
+    manifest = read_manifest(
+        data,
+        val_fraction=training.val_fraction if val_fraction is None else val_fraction,
+        seed=training.seed,
+        format=config.data.format,
+        fold=config.data.split,
+    )
+    if not manifest.split("train"):
+        raise DataError(data, [f"has no training videos ({manifest.census_words()})"])
+    tell_warnings(manifest)
+    return manifest
+
+
+def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | None = None) -> Manifest:
+    """Reads labels for a trained model: its classes, its validation share, and its fold where the format is the same."""
+    return read_manifest(
+        data,
+        val_fraction=spec.val_fraction,
+        seed=spec.split_seed,
+        classes=spec.classes,
+        format=format,
+        fold=fold,
+        known=(spec.format, spec.fold) if spec.format else None,
+    )
+
+
+def tell_warnings(manifest: Manifest) -> None:
+    """Prints what the user should know of a data set."""
+    for warning in manifest.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def usable(manifest: Manifest, config: RunConfig, *, checked: Mapping[str, int] | None = None) -> Manifest:
     """Reads every video; gives the manifest with frame counts and without the unreadable, or tells all of them.
 
@@ -61,9 +106,13 @@ def usable(manifest: Manifest, config: RunConfig, *, checked: Mapping[str, int] 
             file=sys.stderr,
         )
     kept = replace(manifest, videos=videos)
-    without = [name for label, name in enumerate(kept.classes) if not any(v.label == label for v in kept.split("train"))]
-    if without:
+    learnt = {video.label for video in kept.split("train")}
+    without = [name for label, name in enumerate(kept.classes) if label not in learnt]
+    if without and (not kept.listed or not learnt):
         raise DataError(manifest.root, [f"class '{name}' has no readable training video" for name in without])
+    if without:  # the list names them all, the disk holds a part: the indices stay those of the list
+        told = f"{len(without)} of {len(kept.classes)} classes have no training video, {without[0]} among them"
+        print(f"warning: {told}", file=sys.stderr)
     return kept
 
 

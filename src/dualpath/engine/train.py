@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 
-from dualpath.data.manifest import read_manifest
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
 from dualpath.engine.plan import describe, draft, make_plan
-from dualpath.engine.prepare import check_output, default_workers, usable
+from dualpath.engine.prepare import check_output, default_workers, read_data, usable
 from dualpath.engine.schedule import epoch_length, learning_rate
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.methods import build_model
@@ -63,7 +62,7 @@ def train(
         # From cheap to dear: settings, folders and labels, the backbone, and only then every video.
         config, training = config.complete(), config.training
         check_output(output, config, resume=resume)
-        manifest = read_manifest(data, val_fraction=training.val_fraction, seed=training.seed)
+        manifest = read_data(data, config)
         classes, dtype = len(manifest.classes), frozen_dtype(training.precision, device)
         sketch = draft(config, num_classes=classes, dtype=dtype)
         plan = make_plan(sketch, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
@@ -92,7 +91,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
             + ("it must be at least 2" if data is None else f"the classes are counted in {data}; give one of the two")
         )
     config, training, device = config.complete(), config.training, pick_device()
-    manifest = read_manifest(data, val_fraction=training.val_fraction, seed=training.seed) if data is not None else None
+    manifest = read_data(data, config) if data is not None else None
     classes = len(manifest.classes) if manifest is not None else num_classes or 400
     model = draft(config, num_classes=classes, dtype=frozen_dtype(training.precision, device))
     plan = make_plan(model, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
@@ -101,6 +100,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
         config,
         backbone=model.backbone,  # pyright: ignore[reportArgumentType]
         counts=split_counts(manifest) if manifest is not None else (),
+        listed=manifest.census_words() if manifest is not None else "",
         num_classes=classes,
         steps=training.epochs * epoch_length(len(manifest.split("train")), training)[1] if manifest is not None else None,
         device=device,

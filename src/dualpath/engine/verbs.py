@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.manifest import Manifest, Video, read_manifest
+from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.predict import load
+from dualpath.engine.prepare import read_for, tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import default_workers
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.protocols import ViewsConfig
 
 SPLITS = ("auto", "train", "val", "test", "all")
+FOLDS = ("1", "2", "3")
+"""As a split: the test part of that one of a data set's official divisions."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def evaluate_data(
     data: Path,
     *,
     split: str,
+    format: str = "auto",
     output: Path | None,
     weights: str | None,
     precision: Precision,
@@ -74,13 +78,21 @@ def evaluate_data(
     """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to."""
     if batch_size < 1:
         raise DualPathError(f"batch_size is {batch_size}, but it must be at least 1")
-    if split not in SPLITS:
-        raise DualPathError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
+    if split not in SPLITS + FOLDS:
+        raise DualPathError(f"unknown split {split!r}; there are {', '.join(SPLITS + FOLDS)}")
     folder = find_checkpoint(checkpoint)
     classifier = load(folder, weights=weights, precision=precision, protocol=protocol)
     spec = classifier.spec
-    manifest = read_manifest(data, val_fraction=spec.val_fraction, seed=spec.split_seed, classes=classifier.classes)
-    asked, (videos, split) = split, choose_split(manifest, split)
+    fold = int(split) if split in FOLDS else None
+    manifest = read_for(spec, data, format=format, fold=fold)
+    tell_warnings(manifest)
+    if manifest.format == spec.format and manifest.fold != spec.fold:
+        print(
+            f"warning: the model was trained on split {spec.fold} of {data}, whose training videos are among the test videos "
+            f"of split {manifest.fold}: the accuracy says nothing of new videos",
+            file=sys.stderr,
+        )
+    asked, (videos, split) = split, choose_split(manifest, "test" if split in FOLDS else split)
     if asked == "auto" and manifest.val_split_off:
         print(
             f"{data} has no split of its own: evaluating the {len(videos)} of its {len(manifest.videos)} videos that training "
@@ -97,7 +109,9 @@ def evaluate_data(
             shuffle_frames=shuffle_frames,
             progress=bar.tell,
         )
-    target = output or folder / f"evaluation-{split}{'-shuffled' if shuffle_frames else ''}"
+    evaluation = replace(evaluation, data=manifest.census())
+    name = split if fold is None else f"{split}-{fold}"
+    target = output or folder / f"evaluation-{name}{'-shuffled' if shuffle_frames else ''}"
     evaluation.write(target)
     return evaluation, target
 

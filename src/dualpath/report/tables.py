@@ -38,6 +38,8 @@ def accuracy_table(evaluation: Evaluation) -> str:
             row.append(" ".join(f"{count:>3}" if count else "  ." for count in matrix[label, :-1]))
         by_class.add_row(*row)
     parts: list[Table | str] = [overall, by_class]
+    if told := evaluation.listed_words():
+        parts.append(told)
     if figures["undecodable"]:
         count = len(figures["undecodable"])
         parts.append(f"{count} {'video' if count == 1 else 'videos'} could not be decoded and counted as wrong:")

@@ -33,6 +33,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from dualpath.errors import VideoError
+from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.pictures import orientation, scaled, seconds, to_rgb
 
 NO_PICTURE = 19  # bytes: an MPEG-4 packet up to this long may be a mere placeholder (DivX "packed" streams: HMDB51)
@@ -84,6 +85,8 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         VideoError: there is no such file, it holds no video, no frame of it can be decoded, or it is truncated.
     """
+    if Path(path).is_dir():
+        return _probe_folder(path)
     with _opened(path) as (container, stream):
         listed, past_end = stream.frames, _index_ends_past_file(path, container, stream)
         packets, total = _survey(container, stream)
@@ -139,6 +142,8 @@ def read_frames(path: str | Path, indices: Sequence[int], *, short_side: int | N
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side {short_side} given, but it must be 1 or more")
     wanted, inverse = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+    if Path(path).is_dir():
+        return _read_folder(path, wanted[inverse], short_side)
     place = {int(index): row for row, index in enumerate(wanted)}
     frames: np.ndarray | None = None
     stamps: list[tuple[int | None, int | None]] = []
@@ -163,6 +168,22 @@ def read_frames(path: str | Path, indices: Sequence[int], *, short_side: int | N
     if len(wanted) != len(indices) or bool((np.diff(inverse) != 1).any()):
         frames = frames[inverse]
     return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), times=clock[wanted[inverse]])
+
+
+def _probe_folder(path: str | Path) -> VideoInfo:
+    pictures = list_pictures(path)
+    width, height = picture_size(pictures[0])
+    return VideoInfo(len(pictures), None, None, width, height, 0, pictures[0].suffix[1:].lower(), False)
+
+
+def _read_folder(path: str | Path, indices: np.ndarray, short_side: int | None) -> Clip:
+    """As `read_frames`; a folder tells no times."""
+    pictures = list_pictures(path)
+    if indices.max() >= len(pictures):
+        raise VideoError(path, f"holds only {len(pictures)} frames, but frame {indices.max()} (counted from 0) was asked for")
+    size = scaled(*picture_size(pictures[0]), short_side)
+    frames = read_pictures([pictures[index] for index in indices], size)
+    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), times=np.full(len(indices), np.nan))
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""Segments of files: sampled from within only, counted as such, told where they lie past the end."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualpath.data.clips import TestClips, TrainClips
+from dualpath.data.manifest import SLACK, Video
+from dualpath.data.scan import _sorted_out
+from dualpath.errors import VideoError
+from dualpath.video.sampling import SamplingConfig
+from dualpath.video.transforms import TransformConfig
+from videos import read_numbers, write_video
+
+PLAIN = TransformConfig(min_scale=1.0, color_jitter=0.0)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("segments") / "x.mp4", 40)
+
+
+def segment(path: Path, start: int, end: int | None) -> Video:
+    return Video(path, f"x.mp4[{start}:{end}]", 0, "train", None, None, start, end)
+
+
+@pytest.mark.parametrize("sampling", [SamplingConfig(4, "segment"), SamplingConfig(4, "dense", 2)])
+@pytest.mark.parametrize("counted", [True, False])
+def test_clips_stay_within(path, sampling, counted):
+    video = segment(path, 10, 20)
+    video = video.counted(40) if counted else video
+    train = TrainClips([video], sampling=sampling, transform=PLAIN, size=48, flip=False, seed=0)
+    seen = {number for epoch in range(8) for number in read_numbers(train[epoch, 0][1])}
+    assert seen <= set(range(10, 20))
+    assert len(seen) > 4
+    views = TestClips([video], sampling=sampling, size=48, num_clips=2)[0]
+    assert views.frames is not None
+    expected = {"segment": [[10, 13, 15, 18], [11, 14, 16, 19]], "dense": [[10, 12, 14, 16], [13, 15, 17, 19]]}
+    assert [read_numbers(clip) for clip in views.frames] == expected[sampling.sampling]
+
+
+def test_a_short_segment_repeats_its_own_last_frame(path):
+    views = TestClips([segment(path, 5, 7)], sampling=SamplingConfig(4), size=48)[0]
+    assert views.frames is not None
+    assert read_numbers(views.frames[0]) == [5, 6, 6, 6]
+
+
+def test_scan_counts_segments_and_tells_those_past_the_end(path):
+    videos = [segment(path, *ends) for ends in ((10, 20), (30, 41), (30, None), (35, 60))]
+    result = _sorted_out(videos, dict.fromkeys(range(4), 40))
+    assert [video.num_frames for video in result.videos] == [10, 10, 10]
+    (bad,) = result.bad
+    assert bad.reason == "is listed with the frames 35 to 59, but there are only 40"
+
+
+def test_an_unscanned_segment_past_the_end_is_unreadable(path):
+    views = TestClips([segment(path, 40, 50)], sampling=SamplingConfig(4), size=48)[0]
+    assert views.frames is None
+    assert views.reason == "is listed with the frames 40 to 49, but there are only 40"
+
+
+@given(st.integers(0, 50), st.integers(1, 50), st.integers(1, 100))
+def test_counted(start, length, frames):
+    video = segment(Path("x.mp4"), start, start + length)
+    if start >= frames or start + length > frames + SLACK:
+        with pytest.raises(VideoError):
+            video.counted(frames)
+    else:
+        counted = video.counted(frames)
+        assert counted == replace(video, num_frames=min(length, frames - start))
+        assert counted.num_frames is not None
+        assert 1 <= counted.num_frames <= length
