@@ -9,11 +9,20 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from dualpath.data.checks import (
+    class_problems,
+    few_classes,
+    index_of,
+    sorted_labels,
+    split_groups,
+    unknown_classes,
+    without_twins,
+)
 from dualpath.data.formats import FORMATS, read_format
 from dualpath.data.formats.base import HOW_TO_LAY_OUT, Found, Row, Split, Tally
 from dualpath.errors import DualPathError, VideoError
@@ -171,22 +180,9 @@ def read_manifest(
         raise DataError(data, ["no such file or folder"])
     if format != "auto" and format not in FORMATS:
         raise DualPathError(f"unknown format {format!r}; there are auto, {', '.join(FORMATS)}")
-    try:
-        found = read_format(data, name=format, fold=fold, known=known)
-    except OSError as problem:
-        raise DataError(data, [f"{problem.filename} cannot be read ({problem.strerror})"]) from problem
-    rows = _without_twins(found)
-    if not rows and not found.problems:
-        found.problems.append(f"holds no videos; {HOW_TO_LAY_OUT}")
-    elif found.listed:  # as published: which groups and classes are where is not ours to judge
-        found.problems += _unknown_classes(rows, classes) if classes is not None else _few_classes(found, rows)
-    elif not found.dropped:
-        found.problems += _split_groups(rows)
-        found.problems += _class_problems(rows, found.empty) if classes is None else _unknown_classes(rows, classes)
-    if found.problems:
-        raise DataError(data, found.problems)
-    names = tuple(classes) if classes is not None else found.classes or _sorted_labels(row.label for row in rows)
-    labels = {label: index for label in {row.label for row in rows} if (index := _index(label, names)) is not None}
+    found, rows = _read(data, classes, format=format, fold=fold, known=known)
+    names = tuple(classes) if classes is not None else found.classes or sorted_labels(row.label for row in rows)
+    labels = {label: index for label in {row.label for row in rows} if (index := index_of(label, names)) is not None}
     videos = [
         Video(row.path, row.name, labels[row.label], row.split or "train", row.group, None, row.start, row.end)
         for row in sorted(rows, key=lambda row: row.name)
@@ -209,6 +205,27 @@ def read_manifest(
         extra=found.extra,
         warnings=tuple(found.warnings),
     )
+
+
+def _read(
+    data: Path, classes: Sequence[str] | None, *, format: str, fold: int | None, known: tuple[str, int | None] | None
+) -> tuple[Found, list[Row]]:
+    """The rows, checked; DataError with all that is wrong with them."""
+    try:
+        found = read_format(data, name=format, fold=fold, known=known)
+    except OSError as problem:
+        raise DataError(data, [f"{problem.filename} cannot be read ({problem.strerror})"]) from problem
+    rows = without_twins(found)
+    if not rows and not found.problems:
+        found.problems.append(f"holds no videos; {HOW_TO_LAY_OUT}")
+    elif found.listed:  # as published: which groups and classes are where is not ours to judge
+        found.problems += unknown_classes(rows, classes) if classes is not None else few_classes(found, rows)
+    elif not found.dropped:
+        found.problems += split_groups(rows)
+        found.problems += class_problems(rows, found.empty) if classes is None else unknown_classes(rows, classes)
+    if found.problems:
+        raise DataError(data, found.problems)
+    return found, rows
 
 
 def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> frozenset[str]:
@@ -243,102 +260,3 @@ def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> fr
         if missing[label] == wanted[label] and fitting:
             take(min(fitting, key=lambda unit: sizes[unit].total()))
     return frozenset(video.name for unit in chosen for video in units[unit])
-
-
-def _without_twins(found: Found) -> list[Row]:
-    """Keeps each file once, wherever its links or several spellings of its path lead, and tells contradictions.
-
-    Different segments of one file are different videos; their frames become part of their names.
-    """
-    first: dict[tuple[Path, int, int | None], Row] = {}
-    segments: Counter[Path] = Counter()
-    folders: dict[Path, Path] = {}
-    for row in found.rows:
-        # Resolving every path would cost a system call for each folder above it: most files share their folder.
-        if row.path.parent not in folders:
-            folders[row.path.parent] = row.path.parent.resolve()
-        real = row.path.resolve() if _is_link(row.path) else folders[row.path.parent] / row.path.name
-        other = first.setdefault((real, row.start, row.end), row)
-        if other is row:
-            segments[real] += 1
-            continue
-        if other.split != row.split:
-            found.problems.append(
-                f"the same video is in two splits: {other.where} in {other.split}, {row.where} in {row.split}"
-            )
-        if other.label != row.label:
-            found.problems.append(f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'")
-        found.skipped.append(f"{row.where}, the same as {other.where}")
-    return [
-        row if segments[real] == 1 else replace(row, name=f"{row.name}[{start}:{'' if end is None else end}]")
-        for (real, start, end), row in first.items()
-    ]
-
-
-def _is_link(path: Path) -> bool:
-    try:
-        return path.is_symlink()
-    except (OSError, ValueError):  # no file's name, but a list's: too long, for one
-        return False
-
-
-def _split_groups(rows: Sequence[Row]) -> list[str]:
-    first: dict[str, dict[Split, Row]] = {}
-    for row in rows:
-        if row.group is not None and row.split is not None:
-            first.setdefault(row.group, {}).setdefault(row.split, row)
-    return [
-        f"group '{group}' is in several splits: {', '.join(f'{row.where} in {split}' for split, row in places.items())}"
-        for group, places in first.items()
-        if len(places) > 1
-    ]
-
-
-def _few_classes(found: Found, rows: Sequence[Row]) -> list[str]:
-    """Of a list: classes may lack videos on this disk, but one class alone is nothing to learn."""
-    every = found.classes or {row.label for row in rows}
-    return [f"lists one class only ('{next(iter(every))}'); a classifier needs at least two"] if len(every) == 1 else []
-
-
-def _class_problems(rows: Sequence[Row], empty: Sequence[str]) -> list[str]:
-    """Says why a classifier cannot learn these classes."""
-    every = _sorted_labels({row.label for row in rows} | set(empty))
-    if len(every) == 1:
-        return [f"holds one class only ('{every[0]}'); a classifier needs at least two"]
-    seen = Counter((row.label, row.split or "train") for row in rows)
-    return [
-        f"class '{label}' has no training videos ({seen[label, 'val']} in val, {seen[label, 'test']} in test)"
-        for label in every
-        if not seen[label, "train"]
-    ]
-
-
-def _unknown_classes(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
-    counts = Counter(row.label for row in rows if _index(row.label, classes) is None)
-    known = ", ".join(classes[:10]) + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
-    return [
-        f"class '{label}' ({count} videos, the first is {next(r for r in rows if r.label == label).where}) is not one "
-        f"of the model's: {known}"
-        for label, count in sorted(counts.items())
-    ]
-
-
-def _index(label: str, classes: Sequence[str]) -> int | None:
-    """Gives the index of a class by its name, or by its number where the names themselves are no numbers."""
-    if label in classes:
-        return classes.index(label)
-    number = _number(label)
-    by_number = number is not None and number < len(classes) and any(_number(name) is None for name in classes)
-    return number if by_number else None
-
-
-def _number(label: str) -> int | None:
-    return int(label) if label.isdecimal() and len(label) <= 18 else None
-
-
-def _sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Sorts by name, numbers by value: the labels 0 ... 10 keep their own numbers as indices."""
-    unique = set(labels)
-    numbers = {label: _number(label) for label in unique}
-    by_value = None not in numbers.values()
-    return tuple(sorted(unique, key=lambda label: (numbers[label] or 0 if by_value else 0, label)))
