@@ -64,7 +64,7 @@ class Clip:
     """Pictures of one video.
 
     Attributes:
-        frames: uint8 (T, 3, H, W), RGB.
+        frames: uint8 (T, 3, H, W), RGB; in memory colours lie together (channels last), as decoders give them.
         times: float64 (T,), seconds from the presentation of the video's first picture, which is at 0.
     """
 
@@ -149,7 +149,7 @@ def read_frames(
     frames, times = found
     if len(wanted) != len(indices) or bool((np.diff(inverse) != 1).any()):
         frames = frames[inverse]
-    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), times=times[inverse])
+    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=times[inverse])
 
 
 @dataclass(frozen=True)
