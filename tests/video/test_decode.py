@@ -199,7 +199,9 @@ def _silence(path: Path) -> None:
 
 BROKEN = {
     "missing.mp4": (lambda path: None, "there is no such file"),
-    "folder.mp4": (Path.mkdir, "is a folder, not a video file"),
+    "folder.mp4": (Path.mkdir, "is a folder without numbered pictures, no video"),
+    "pipe.mp4": (os.mkfifo, "is no file but a named pipe"),
+    "nowhere.mp4": (lambda path: path.symlink_to("gone"), "is a link to a file that is not there"),
     "empty.mp4": (Path.touch, r"is empty \(0 bytes\)"),
     "text.mp4": (lambda path: path.write_text("Zürich " * 100), "is not a video but a text file"),
     "pointer.mp4": (

@@ -97,7 +97,7 @@ def test_leaps_give_what_decoding_from_the_start_gives(name: str, folder: Path, 
 
 def _entries(path: Path) -> list[Any] | None:
     with decode.opened(path) as (container, stream):
-        read = reading._survey(container, stream)
+        read = reading.survey(container, stream)
         return None if read is None else read[0]
 
 

@@ -17,24 +17,27 @@ from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.errors import DualPathError
 from dualpath.methods import VideoModel
-from dualpath.video.decode import probe, read_frames
+from dualpath.video.decode import Decoder, check_decoder, probe, read_frames
 from dualpath.video.sampling import test_indices
 from dualpath.video.transforms import test_transform
 
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """The views of a video whose scores are averaged.
+    """How videos are read, and the views of one whose scores are averaged.
 
     Attributes:
         num_clips: temporal views, spread from the first frame to the last.
         num_crops: spatial views, spread from edge to edge along the longer side.
+        decoder: pyav, or torchcodec where it is installed, for mp4, mov, mkv and webm files: the same frames.
     """
 
     num_clips: int = 1
     num_crops: int = 1
+    decoder: Decoder = "pyav"
 
     def __post_init__(self) -> None:
+        check_decoder(self.decoder)
         if self.num_clips < 1 or self.num_crops < 1:
             raise DualPathError(f"num_clips {self.num_clips} and num_crops {self.num_crops} must be at least 1")
 
@@ -95,7 +98,7 @@ class VideoClassifier:
             print(f"{path} has {info.num_frames} frames, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         clips = []
         for indices in test_indices(info.num_frames, self.spec.sampling, num_clips=views.num_clips):
-            frames = read_frames(path, indices.tolist(), short_side=self.size).frames
+            frames = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder).frames
             clips.append(test_transform(frames, size=self.size, num_crops=views.num_crops))
         return self.score_views(torch.cat(clips)[None])[0]
 

@@ -9,6 +9,7 @@ FFmpeg's and PyAV's errors all become a `VideoError`. PyAV mutes FFmpeg's log un
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -21,7 +22,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dualpath.errors import VideoError
+from dualpath.errors import DualPathError, VideoError
+
+_KINDS = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
             yield container, stream
-    except VideoError:
+    except DualPathError:
         raise
     except (FFmpegError, OSError, EOFError, ValueError) as problem:
         said = getattr(problem, "strerror", None) or str(problem)
@@ -57,9 +60,11 @@ def check_file(path: str | Path) -> None:
     """
     file = Path(path)
     if not file.exists():
-        raise VideoError(path, "there is no such file")
+        raise VideoError(path, "is a link to a file that is not there" if file.is_symlink() else "there is no such file")
     if file.is_dir():
         raise VideoError(path, "is a folder, not a video file")
+    if not file.is_file():  # reading a pipe would wait for ever
+        raise VideoError(path, f"is no file but a {_KINDS.get(stat.S_IFMT(file.stat().st_mode), 'device')}")
     if file.stat().st_size == 0:
         raise VideoError(path, "is empty (0 bytes)")
     with file.open("rb") as opened_file:

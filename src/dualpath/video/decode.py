@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -26,11 +27,14 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from dualpath.errors import VideoError
+from dualpath.errors import DualPathError, VideoError
 from dualpath.video.container import decoded, index_ends_past_file, opened, packets
-from dualpath.video.pictures import orientation
+from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
+from dualpath.video.pictures import orientation, scaled
 from dualpath.video.reading import by_leaps, from_start, may_leap
+from dualpath.video.torchcodec import by_torchcodec, check_torchcodec
 
+Decoder = Literal["pyav", "torchcodec"]
 NO_PICTURE = 19  # bytes: an MPEG-4 packet up to this long may be a mere placeholder (DivX "packed" streams: HMDB51)
 
 
@@ -80,6 +84,8 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         VideoError: there is no such file, it holds no video, no frame of it can be decoded, or it is truncated.
     """
+    if Path(path).is_dir():
+        return _probe_folder(path)
     with opened(path) as (container, stream):
         listed, past_end = stream.frames, index_ends_past_file(path, container, stream)
         seen, total = _survey(container, stream)
@@ -112,7 +118,12 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def read_frames(
-    path: str | Path, indices: Sequence[int], *, short_side: int | None = None, from_the_start: bool = False
+    path: str | Path,
+    indices: Sequence[int],
+    *,
+    short_side: int | None = None,
+    decoder: Decoder = "pyav",
+    from_the_start: bool = False,
 ) -> Clip:
     """Decodes the wanted frames of a video.
 
@@ -120,10 +131,11 @@ def read_frames(
     the size of the first one, so a size that changes midway does no harm.
 
     Args:
-        path: the file.
+        path: the file, or a folder of numbered pictures, which tells no times (NaN).
         indices: (T,) frame numbers in order of presentation, from 0; in any order, repeats allowed.
         short_side: pixels; larger pictures are scaled down while they are converted, so that their shorter side is
             this long and their aspect is kept. Smaller ones stay as they are.
+        decoder: "pyav", or "torchcodec" where it is installed; the frames are the same (see `video.torchcodec`).
         from_the_start: decodes everything up to the last wanted frame, needed or not. The frames are the same, but
             damage before it is met; otherwise only damage that the wanted frames depend on is.
 
@@ -139,9 +151,11 @@ def read_frames(
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side {short_side} given, but it must be 1 or more")
     wanted, inverse = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+    if Path(path).is_dir():
+        return _read_folder(path, wanted[inverse], short_side)
     with opened(path) as (container, stream):
-        leaping = not from_the_start and may_leap(container, stream)
-        read = by_leaps if leaping else from_start
+        picky = by_leaps if decoder == "pyav" else by_torchcodec
+        read = picky if not from_the_start and may_leap(container, stream) else from_start
         found = read(path, container, stream, wanted.tolist(), short_side=short_side)
     if found is None:
         with opened(path) as (container, stream):
@@ -150,6 +164,30 @@ def read_frames(
     if len(wanted) != len(indices) or bool((np.diff(inverse) != 1).any()):
         frames = frames[inverse]
     return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=times[inverse])
+
+
+def check_decoder(decoder: str) -> None:
+    """Raises DualPathError for a decoder that does not exist, or cannot be used on this machine."""
+    if decoder not in get_args(Decoder):
+        raise DualPathError(f"decoder is {decoder!r}, but it must be one of {', '.join(get_args(Decoder))}")
+    if decoder == "torchcodec":
+        check_torchcodec()
+
+
+def _probe_folder(path: str | Path) -> VideoInfo:
+    pictures = list_pictures(path)
+    width, height = picture_size(pictures[0])
+    return VideoInfo(len(pictures), None, None, width, height, 0, pictures[0].suffix[1:].lower(), False)
+
+
+def _read_folder(path: str | Path, indices: np.ndarray, short_side: int | None) -> Clip:
+    """As `read_frames`; a folder tells no times."""
+    pictures = list_pictures(path)
+    if indices.max() >= len(pictures):
+        raise VideoError(path, f"holds only {len(pictures)} frames, but frame {indices.max()} (counted from 0) was asked for")
+    size = scaled(*picture_size(pictures[0]), short_side)
+    frames = read_pictures([pictures[index] for index in indices], size)
+    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=np.full(len(indices), np.nan))
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _leap(
 ) -> Pictures | None:
     context = stream.codec_context
     size, depth = (context.width, context.height), context.reorder_depth
-    read = _survey(container, stream)
+    read = survey(container, stream)
     if read is None:
         return None
     entries, kept = read
@@ -151,7 +151,7 @@ def _leap(
     return collector.frames, ((ticks - ticks[0]) * float(stream.time_base or 0))[list(wanted)]
 
 
-def _survey(container: InputContainer, stream: VideoStream) -> tuple[list[Entry], list[Packet] | None] | None:
+def survey(container: InputContainer, stream: VideoStream) -> tuple[list[Entry], list[Packet] | None] | None:
     """All packets for the planner, and themselves unless they are too large to be kept; None if one is doubtful."""
     codec = stream.codec_context.codec.canonical_name
     nal_length = nal_length_size(codec, stream.codec_context.extradata) or 0
