@@ -59,7 +59,7 @@ def test_a_decoder_that_cannot_be_used_is_told_in_one_sentence(tmp_path: Path, m
             patched.setattr(torchcodec, "import_module", fail)
             with pytest.raises(DualPathError, match=said):
                 check_decoder("torchcodec")
-            with pytest.raises(DualPathError, match="^the decoder torchcodec .* or take --decoder pyav"):
+            with pytest.raises(DualPathError, match=r"^the decoder torchcodec .* or take --decoder pyav"):
                 read_frames(path, [0], decoder="torchcodec")
     torchcodec.what_is_missing.cache_clear()
     with pytest.raises(DualPathError, match="decoder is 'decord', but it must be one of pyav, torchcodec"):
