@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -75,8 +76,9 @@ def common(path: Path, indices: list[int], seed: int) -> torch.Tensor:
     colours = jitter.make_params([pictures[0]])
     flip = bool(torch.rand(1) < 0.5)
     done = []
+    crop_picture: Any = v2.functional.resized_crop  # takes PIL's pictures too, whatever its annotation says
     for picture in pictures:
-        changed = v2.functional.resized_crop(picture, **crop, size=[SIZE, SIZE])
+        changed: Any = crop_picture(picture, **crop, size=[SIZE, SIZE])
         changed = v2.functional.horizontal_flip(changed) if flip else changed
         changed = jitter.transform(changed, colours)
         pixels = torch.from_numpy(np.asarray(changed).copy()).permute(2, 0, 1).float() / 255

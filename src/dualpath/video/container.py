@@ -42,6 +42,8 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
                 raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
             stream = pictures[0]
+            if stream.codec_context is None:  # whatever PyAV's types say
+                raise VideoError(path, "holds video in a format that this FFmpeg cannot decode, or is damaged")
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
             yield container, stream

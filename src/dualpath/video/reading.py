@@ -112,7 +112,7 @@ def by_leaps(
     Takes what `from_start` takes, of a file that `may_leap`, and returns the same. Every decoded picture must be one
     that the plan expects; any surprise ends in None, and then the container cannot be used any more.
 
-    A picture behind a damaged stretch comes out if it does not depend on it; `from_start` would stop there.
+    A picture behind a damaged stretch comes out if it does not depend on it; `from_start` may stop there.
     """
     try:
         return _leap(path, container, stream, wanted, short_side=short_side)
@@ -202,6 +202,8 @@ class _Job:
             # The None at the end tells the decoder to hand over the pictures that it still holds.
             for packet in chain(_chosen(numbered, run), [None]):
                 for frame in decoder.decode(packet):
+                    if frame.is_corrupt and (frame.pts is None or frame.pts >= run.since):
+                        return False  # what damage is painted over with depends on all that was decoded before
                     if frame.pts is not None and frame.pts < run.since:
                         continue
                     if frame.pts not in due or (frame.width, frame.height) != self.size:
