@@ -102,7 +102,7 @@ def probe(path: str | Path) -> VideoInfo:
     span = (times[-1] - times[0]) * tick if times else 0.0
     fps = float(rate) if rate else (len(times) - 1) / span if span else None
     last = max((packet.duration for packet in seen if packet.pts == times[-1]), default=0) if times else 0
-    duration = span + (last * tick or (1 / fps if fps else 0.0))
+    duration = span + (last * tick or (1 / fps if fps else 0.0)) if times else None
     height, width = (first.width, first.height) if transposed else (first.height, first.width)
     turns = {(False, False): 0, (True, False): 90, (False, True): 180, (True, True): 270}
     return VideoInfo(
