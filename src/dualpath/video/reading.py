@@ -112,7 +112,8 @@ def by_leaps(
     Takes what `from_start` takes, of a file that `may_leap`, and returns the same. Every decoded picture must be one
     that the plan expects; any surprise ends in None, and then the container cannot be used any more.
 
-    A picture behind a damaged stretch comes out if it does not depend on it; `from_start` may stop there.
+    Where a container's times contradict the order that pictures have in the stream itself (damaged files), a leap that
+    sees no sign of it finds a frame by its time. A picture behind a damaged stretch comes out if it does not depend on it; `from_start` may stop there.
     """
     try:
         return _leap(path, container, stream, wanted, short_side=short_side)
@@ -190,7 +191,7 @@ class _Job:
     collector: _Collector
 
     def run(self, source: Iterable[Packet], stream: VideoStream) -> bool:
-        """Decodes; False if a picture is missing, comes twice, or is not one of those expected."""
+        """Decodes; False if a picture is missing, damaged, comes twice or out of order, or is not one of those expected."""
         decoder = stream.codec_context
         numbered = enumerate(source)
         for place, run in enumerate(self.runs):
@@ -199,6 +200,7 @@ class _Job:
             chosen = (self.entries[k] for k in run.packets)
             due = {entry.pts for entry in chosen if not entry.hidden and entry.pts >= run.since}
             wanted = {self.entries[k].pts: self.numbers[k] for k in run.wanted}
+            last = run.since
             # The None at the end tells the decoder to hand over the pictures that it still holds.
             for packet in chain(_chosen(numbered, run), [None]):
                 for frame in decoder.decode(packet):
@@ -206,8 +208,10 @@ class _Job:
                         return False  # what damage is painted over with depends on all that was decoded before
                     if frame.pts is not None and frame.pts < run.since:
                         continue
-                    if frame.pts not in due or (frame.width, frame.height) != self.size:
+                    # The decoder's order is that of the pictures' own numbers: the container's times must agree.
+                    if frame.pts not in due or frame.pts < last or (frame.width, frame.height) != self.size:
                         return False
+                    last = frame.pts
                     due.remove(frame.pts)
                     if frame.pts in wanted:
                         self.collector.take(wanted[frame.pts], frame)
