@@ -113,7 +113,8 @@ def by_leaps(
     that the plan expects; any surprise ends in None, and then the container cannot be used any more.
 
     Where a container's times contradict the order that pictures have in the stream itself (damaged files), a leap that
-    sees no sign of it finds a frame by its time. A picture behind a damaged stretch comes out if it does not depend on it; `from_start` may stop there.
+    sees no sign of it finds a frame by its time. A picture behind a damaged stretch comes out if it does not depend on
+    it; `from_start` may stop there.
     """
     try:
         return _leap(path, container, stream, wanted, short_side=short_side)
