@@ -27,10 +27,10 @@ def examine() -> list[dict[str, Any]]:
             found.append(_entry(name, "ok", metadata.version(name)))
         except metadata.PackageNotFoundError:
             if name in OPTIONAL:
-                found.append(_entry(name, "missing", "optional: a second decoder; not used by this version"))
+                found.append(_entry(name, "missing", "optional, a second decoder: pip install 'dualpath[torchcodec]'"))
             else:
                 found.append(_entry(name, "problem", f"not installed; pip install {name}"))
-    return [*found, *_devices(), _decoder(), _backbone(), _hub(), _disk()]
+    return [*found, *_devices(), _decoder(), *_second_decoder(), _backbone(), _hub(), _disk()]
 
 
 def _entry(what: str, state: str, detail: str) -> dict[str, Any]:
@@ -73,6 +73,18 @@ def _decoder() -> dict[str, Any]:
     right = info.num_frames == 12 and bool(np.abs(means - shades).max() < 6)
     told = f"PyAV's {info.codec}: wrote and read back {info.num_frames} frames"
     return _entry("decoder", "ok" if right else "problem", told if right else f"{told}, but not the same pixels")
+
+
+def _second_decoder() -> list[dict[str, Any]]:
+    """Whether an installed torchcodec can be used: it looks for the system's FFmpeg."""
+    from dualpath.video.torchcodec import what_is_missing
+
+    try:
+        metadata.version("torchcodec")
+    except metadata.PackageNotFoundError:
+        return []
+    missing = what_is_missing()
+    return [_entry("second decoder", "missing" if missing else "ok", missing or "torchcodec: --decoder torchcodec can be used")]
 
 
 def _backbone() -> dict[str, Any]:

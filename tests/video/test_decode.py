@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from dualpath.errors import VideoError
 from dualpath.video.decode import probe, read_frames
@@ -30,6 +31,14 @@ KINDS = {
     "gray.mp4": {"pix_fmt": "gray"},
     "alpha.webm": {"codec": "libvpx-vp9", "options": FAST_VP9, "pix_fmt": "yuva420p"},
     "tall.mkv": {"width": 48, "height": 96},
+    "stream.ts": {"options": B_FRAMES},  # no index, and its clock starts at 1.4 s
+    "raw.h264": {"options": B_FRAMES},  # neither times nor a count
+    "hdr.mp4": {
+        "pix_fmt": "yuv420p10le",
+        "options": {"x264-params": "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:log=-1"},
+    },
+    "odd-ten-bit-444.mkv": {"pix_fmt": "yuv444p10le", "width": 65, "height": 49},
+    "alpha.mov": {"codec": "png", "pix_fmt": "rgba"},
     "animated.gif": {"codec": "gif", "pix_fmt": "rgb8"},
     "placeholder.avi": {"codec": "mpeg4", "options": {"flags": "+bitexact"}, "placeholder_after": 1},
 }
@@ -44,9 +53,9 @@ def test_frame_i_is_frame_i(name: str, tmp_path: Path) -> None:
     assert info.fps == pytest.approx(25, rel=1e-3)
     clip = read_frames(path, range(30))
     assert read_numbers(clip.frames) == list(range(30))
-    assert clip.frames.is_contiguous()
+    assert clip.frames.is_contiguous(memory_format=torch.channels_last)
     if name != "placeholder.avi":  # its times have a hole where the placeholder stood
-        assert info.duration == pytest.approx(1.2, abs=0.002)
+        assert info.duration == (None if name == "raw.h264" else pytest.approx(1.2, abs=0.002))
         np.testing.assert_allclose(clip.times, np.arange(30) / 25, atol=0.001)
     some = read_frames(path, [29, 3, 3, 17])
     assert read_numbers(some.frames) == [29, 3, 3, 17]
@@ -156,6 +165,38 @@ def test_size_that_changes_midway_is_brought_to_the_first_one(tmp_path: Path) ->
     assert read_numbers(clip.frames) == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
+def test_alpha_is_dropped_as_ffmpeg_does(tmp_path: Path) -> None:
+    path = tmp_path / "clear.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgba"
+        picture = np.full((48, 64, 4), (200, 30, 40, 0), np.uint8)  # red, and wholly transparent
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgba")))
+        container.mux(stream.encode(None))
+    np.testing.assert_array_equal(read_frames(path, [0]).frames[0, :, 0, 0].numpy(), [200, 30, 40])
+
+
+def test_hdr_is_converted_by_its_own_matrix_without_tone_mapping(tmp_path: Path) -> None:
+    tags = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:log=-1"
+    grey = np.full((48, 64, 3), 120, np.uint8)
+    path = write_video(tmp_path / "hdr.mp4", [grey] * 2, pix_fmt="yuv420p10le", options={"x264-params": tags})
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).color_trc == 16  # PQ: ITU-T H.273, table 3
+    pixels = read_frames(path, [1]).frames.float()
+    assert (pixels - 120).abs().max() <= 3  # a tone mapping would have changed the grey
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", ["few.mp4", "few.webm", "few.avi", "few.h264"])
+def test_one_and_two_frames(name: str, count: int, tmp_path: Path) -> None:
+    codec = {"few.webm": "libvpx-vp9", "few.avi": "mpeg4"}.get(name, "libx264")
+    path = write_video(tmp_path / name, count, codec=codec, options=FAST_VP9 if codec == "libvpx-vp9" else {})
+    assert probe(path).num_frames == count
+    clip = read_frames(path, range(count))
+    assert read_numbers(clip.frames) == list(range(count))
+    np.testing.assert_allclose(clip.times, np.arange(count) / 25, atol=0.001)
+
+
 def test_one_frame_sound_and_lying_header(tmp_path: Path) -> None:
     info = probe(write_video(tmp_path / "one.mp4", 1, audio=True))
     assert (info.num_frames, info.duration, info.has_audio, info.codec) == (1, pytest.approx(0.04), True, "h264")
@@ -198,7 +239,9 @@ def _silence(path: Path) -> None:
 
 BROKEN = {
     "missing.mp4": (lambda path: None, "there is no such file"),
-    "folder.mp4": (Path.mkdir, "is a folder, not a video file"),
+    "folder.mp4": (Path.mkdir, "is a folder without numbered pictures, no video"),
+    "pipe.mp4": (os.mkfifo, "is no file but a named pipe"),
+    "nowhere.mp4": (lambda path: path.symlink_to("gone"), "is a link to a file that is not there"),
     "empty.mp4": (Path.touch, r"is empty \(0 bytes\)"),
     "text.mp4": (lambda path: path.write_text("Zürich " * 100), "is not a video but a text file"),
     "pointer.mp4": (

@@ -1,4 +1,6 @@
-"""Folders of frames: in order of their numbers, scaled as videos are, and what can be wrong with them."""
+"""A folder of numbered pictures is a video."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -8,53 +10,51 @@ from PIL import Image
 
 from dualpath.errors import VideoError
 from dualpath.video.decode import probe, read_frames
-from dualpath.video.frame_folder import list_pictures
 from videos import paint, read_numbers
 
 
-def frames(folder: Path, numbers: range, *, name: str = "img_{:05d}.png", width: int = 64, height: int = 48) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        Image.fromarray(paint(number, width=width, height=height)).save(folder / name.format(number))
-    return folder
+def _folder(path: Path, names: dict[str, int], **size: int) -> Path:
+    path.mkdir()
+    for name, number in names.items():
+        Image.fromarray(paint(number, **size)).save(path / name)
+    return path
 
 
-def test_frames_in_order(tmp_path):
-    folder = frames(tmp_path / "v", range(1, 13), name="{}.png")  # 10 comes after 9, not after 1
-    info = probe(folder)
-    assert (info.num_frames, info.width, info.height, info.codec, info.fps) == (12, 64, 48, "png", None)
-    clip = read_frames(folder, [11, 0, 4, 4], short_side=24)
-    assert clip.frames.shape == (4, 3, 24, 32)
-    assert read_numbers(clip.frames) == [12, 1, 5, 5]
+def test_frames_are_the_pictures_by_number(tmp_path: Path) -> None:
+    names = {f"img_{number}.jpg": number for number in (1, 2, 3, 7, 9, 10, 11, 100)}
+    path = _folder(tmp_path / "v", names)
+    (path / "Thumbs.db").write_bytes(b"x")
+    (path / "notes 3.txt").write_text("x")
+    _folder(path / "sub", {"img_00001.jpg": 0})
+    for axis in "xy":
+        Image.fromarray(paint(0)).save(path / f"flow_{axis}_00001.jpg")
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height, info.fps, info.duration, info.codec) == (8, 64, 48, None, None, "jpg")
+    clip = read_frames(path, range(8))
+    assert read_numbers(clip.frames) == [1, 2, 3, 7, 9, 10, 11, 100]
     assert np.isnan(clip.times).all()
+    assert read_numbers(read_frames(path, [7, 0, 0], short_side=24).frames) == [100, 1, 1]
 
 
-def test_flow_beside_them_is_left_out(tmp_path):
-    folder = frames(tmp_path / "v", range(3))
-    for kind in ("flow_x", "flow_y"):
-        frames(folder, range(3), name=kind + "_{:05d}.png")
-    assert [path.name for path in list_pictures(folder)] == [f"img_{i:05d}.png" for i in range(3)]
+@pytest.mark.parametrize("suffix", ["png", "webp", "JPG"])
+def test_every_kind_of_picture_is_read_and_exactly(suffix: str, tmp_path: Path) -> None:
+    path = _folder(tmp_path / "v", {f"{number:05}.{suffix}": number for number in range(5)}, width=65, height=49)
+    clip = read_frames(path, range(5))
+    assert clip.frames.shape == (5, 3, 49, 65)
+    assert read_numbers(clip.frames) == list(range(5))
+    if suffix == "png":
+        np.testing.assert_array_equal(clip.frames[3].permute(1, 2, 0).numpy(), paint(3, width=65, height=49))
 
 
-def test_sizes_that_change(tmp_path):
-    folder = frames(tmp_path / "v", range(2))
-    frames(folder, range(2, 3), width=128, height=96)
-    assert read_numbers(read_frames(folder, [0, 1, 2]).frames) == [0, 1, 2]
-
-
-def test_what_is_wrong(tmp_path):
-    folder = frames(tmp_path / "v", range(3))
-    with pytest.raises(VideoError, match=r"holds only 3 frames, but frame 3 \(counted from 0\) was asked for"):
-        read_frames(folder, [3])
-    (folder / "img_00001.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(VideoError, match=r"its frame img_00001\.png cannot be read as a picture"):
-        read_frames(folder, [1])
-    frames(folder, range(1), name="other_{:05d}.png")
-    with pytest.raises(VideoError, match=r"holds several kinds of pictures \(img_\.\.\., other_\.\.\.\); leave one"):
-        probe(folder)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(VideoError, match="is a folder without numbered pictures, no video"):
-        probe(tmp_path / "empty")
-    Image.fromarray(paint(0)).save(frames(tmp_path / "w", range(1)) / "img_00000.jpg")
-    with pytest.raises(VideoError, match=r"holds frame 0 twice: img_00000\.jpg and img_00000\.png"):
-        probe(tmp_path / "w")
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = _folder(tmp_path / "v", {f"{number:05}.jpg": number for number in range(5)})
+    (path / "00003.jpg").write_bytes((path / "00003.jpg").read_bytes()[:100])
+    assert read_numbers(read_frames(path, [0, 4]).frames) == [0, 4]
+    with pytest.raises(VideoError, match=r"its frame 00003\.jpg cannot be read as a picture"):
+        read_frames(path, range(5))
+    with pytest.raises(VideoError, match=r"holds only 5 frames, but frame 5 \(counted from 0\) was asked for"):
+        read_frames(path, [5])
+    with pytest.raises(VideoError, match="holds frame 1 twice"):
+        probe(_folder(tmp_path / "twice", {"1.jpg": 1, "01.jpg": 1}))
+    with pytest.raises(VideoError, match="holds several kinds of pictures"):
+        probe(_folder(tmp_path / "kinds", {"a1.jpg": 1, "b1.jpg": 1}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from dualpath.errors import DualPathError
 from dualpath.video import transforms
@@ -144,3 +145,18 @@ def test_what_is_not_allowed_is_named() -> None:
         TransformConfig(random_erasing=2.0)
     with pytest.raises(DualPathError, match=r"crop_fraction is 0\.0"):
         transforms.test_transform(noise(), size=8, num_crops=1, crop_fraction=0.0)
+
+
+def test_colours_are_what_torchvision_makes_of_the_clip_as_one_picture() -> None:
+    clip = torch.randint(0, 256, (5, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    config = TransformConfig(min_scale=1.0, color_jitter=0.6)
+    size = clip.shape[-1]
+    for seed in range(20):
+        ours = train_transform(clip.to(memory_format=torch.channels_last), size=size, config=config, flip=False, seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            cropped = v2.RandomResizedCrop(size, scale=(1.0, 1.0), antialias=True)(clip)
+            tall = cropped.transpose(0, 1).reshape(3, -1, size)
+            expected = v2.ColorJitter(0.6, 0.6, 0.6)(tall).reshape(3, 5, size, size).transpose(0, 1)
+        assert (ours.int() - expected.int()).abs().max() <= 1  # torch's mean of the whole clip is rounded, ours is not
+        assert (ours != expected).float().mean() < 1e-3

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
-from dualpath.video.decode import probe, read_frames
+from dualpath.video.decode import Decoder, probe, read_frames
 from dualpath.video.sampling import SamplingConfig, test_indices, train_indices
 from dualpath.video.transforms import TransformConfig, test_transform, train_transform
 
@@ -79,6 +79,7 @@ class TrainClips(KeyedClips):
         size: int,
         flip: bool,
         seed: int,
+        decoder: Decoder = "pyav",
     ) -> None:
         """Keeps what it is given.
 
@@ -89,6 +90,7 @@ class TrainClips(KeyedClips):
             size: S, pixels.
             flip: whether clips may be mirrored: `transform.flips(classes)`.
             seed: of the run.
+            decoder: see `read_frames`.
         """
         self.videos = tuple(videos)
         self.sampling = sampling
@@ -96,6 +98,7 @@ class TrainClips(KeyedClips):
         self.size = size
         self.flip = flip
         self.seed = seed
+        self.decoder: Decoder = decoder
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -112,7 +115,7 @@ class TrainClips(KeyedClips):
         wanted = video.start + train_indices(_length(video), self.sampling, rng)
         # Scaled down while it is decoded, but so that the smallest (square) crop still has `size` pixels a side.
         short_side = math.ceil(self.size / math.sqrt(self.transform.min_scale))
-        frames = read_frames(video.path, wanted.tolist(), short_side=short_side).frames
+        frames = read_frames(video.path, wanted.tolist(), short_side=short_side, decoder=self.decoder).frames
         seed = int(rng.integers(2**63))
         clip = train_transform(frames, size=self.size, config=self.transform, flip=self.flip, seed=seed)
         return index, clip, video.label
@@ -134,6 +137,7 @@ class TestClips(Dataset[Views]):
         crop_fraction: float = 1.0,
         shuffle_frames: bool = False,
         seed: int = 0,
+        decoder: Decoder = "pyav",
     ) -> None:
         """Keeps what it is given.
 
@@ -147,6 +151,7 @@ class TestClips(Dataset[Views]):
             shuffle_frames: puts the frames of each clip into a random order: a model that is as good on those does
                 not look at time.
             seed: chooses these orders; nothing else is random.
+            decoder: see `read_frames`.
         """
         self.videos = tuple(videos)
         self.sampling = sampling
@@ -156,6 +161,7 @@ class TestClips(Dataset[Views]):
         self.crop_fraction = crop_fraction
         self.shuffle_frames = shuffle_frames
         self.seed = seed
+        self.decoder: Decoder = decoder
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -179,7 +185,7 @@ class TestClips(Dataset[Views]):
             wanted = rng_for(self.seed, 0, index).permuted(wanted, axis=1)
         # Scaled while it is decoded to what the views are cut from, and all clips in one pass through the file.
         short_side = round(self.size / self.crop_fraction)
-        clips = read_frames(video.path, wanted.ravel().tolist(), short_side=short_side).frames
+        clips = read_frames(video.path, wanted.ravel().tolist(), short_side=short_side, decoder=self.decoder).frames
         return torch.cat(
             [
                 test_transform(clip, size=self.size, num_crops=self.num_crops, crop_fraction=self.crop_fraction)

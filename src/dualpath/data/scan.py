@@ -65,7 +65,7 @@ def decode_all(path: Path) -> int:
     from dualpath.video.decode import read_frames
 
     count = count_frames(path)
-    read_frames(path, [count - 1], short_side=16)
+    read_frames(path, [count - 1], short_side=16, from_the_start=True)
     return count
 
 

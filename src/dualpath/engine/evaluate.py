@@ -140,6 +140,7 @@ def evaluate(
         num_clips=views.num_clips,
         num_crops=views.num_crops,
         shuffle_frames=shuffle_frames,
+        decoder=views.decoder,
     )
     scores = np.full((len(videos), len(classifier.classes)), np.nan, dtype=np.float32)
     failures: dict[int, str] = {}

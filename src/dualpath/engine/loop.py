@@ -188,6 +188,7 @@ class Run:
             size=self.inner.backbone.size,  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
             flip=self.config.transform.flips(self.manifest.classes),
             seed=self.training.seed,
+            decoder=self.config.views.decoder,
         )
         if kept is None:
             return clips

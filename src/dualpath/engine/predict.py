@@ -79,7 +79,7 @@ class VideoClassifier:
             print(f"{path} has {info.num_frames} frames, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         clips = []
         for indices in test_indices(info.num_frames, self.spec.sampling, num_clips=views.num_clips):
-            frames = read_frames(path, indices.tolist(), short_side=self.size).frames
+            frames = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder).frames
             clips.append(test_transform(frames, size=self.size, num_crops=views.num_crops))
         return self.score_views(torch.cat(clips)[None])[0]
 

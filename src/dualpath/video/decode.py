@@ -3,39 +3,38 @@
     path --probe--------> VideoInfo   what is in the file, counted, not believed
     path --read_frames--> Clip        frames uint8 (T, C, H, W) RGB and their times
 
-Frame i is the i-th picture that decoding from the start yields: nothing is ever sought, because seeking returns
-wrong pictures on real data sets (AVI, WebM, variable frame rate). Decoding up to the last wanted frame is the bill;
-pictures before it that are not wanted are decoded but never converted.
+Frame i is the i-th picture that decoding from the start yields. Nothing is ever sought in a container, because
+seeking returns wrong pictures on real data sets (AVI, WebM, variable frame rate): packets are read in order, and
+where it is certain that some are not needed for the wanted pictures, those are not decoded (see `reading`).
 
-One thread decodes, and the file is closed before a function returns or raises: workers are the parallelism here.
-FFmpeg's and PyAV's errors all become a `VideoError`. PyAV mutes FFmpeg's log unless its user asks for it.
+    container   path to packets, and what is wrong with a file
+    bitstream   what a packet says of itself        leaps      which packets to decode
+    reading     packets to the wanted pictures      pictures   one picture: upright, scaled, RGB; the clock
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import Literal, get_args
 
-import av
 import numpy as np
 import torch
 from av.container import InputContainer
-from av.error import FFmpegError
-from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from dualpath.errors import VideoError
+from dualpath.errors import DualPathError, VideoError
+from dualpath.video.container import decoded, index_ends_past_file, opened, packets
 from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
-from dualpath.video.pictures import orientation, scaled, seconds, to_rgb
+from dualpath.video.pictures import orientation, scaled
+from dualpath.video.reading import by_leaps, from_start, may_leap
+from dualpath.video.torchcodec import by_torchcodec, check_torchcodec
 
+Decoder = Literal["pyav", "torchcodec"]
 NO_PICTURE = 19  # bytes: an MPEG-4 packet up to this long may be a mere placeholder (DivX "packed" streams: HMDB51)
 
 
@@ -69,7 +68,7 @@ class Clip:
     """Pictures of one video.
 
     Attributes:
-        frames: uint8 (T, 3, H, W), RGB.
+        frames: uint8 (T, 3, H, W), RGB; in memory colours lie together (channels last), as decoders give them.
         times: float64 (T,), seconds from the presentation of the video's first picture, which is at 0.
     """
 
@@ -87,27 +86,27 @@ def probe(path: str | Path) -> VideoInfo:
     """
     if Path(path).is_dir():
         return _probe_folder(path)
-    with _opened(path) as (container, stream):
-        listed, past_end = stream.frames, _index_ends_past_file(path, container, stream)
-        packets, total = _survey(container, stream)
+    with opened(path) as (container, stream):
+        listed, past_end = stream.frames, index_ends_past_file(path, container, stream)
+        seen, total = _survey(container, stream)
         # A header may lie harmlessly (HMDB51 counts one too many): only missing bytes make a file truncated.
         if past_end and listed - total > max(2, 0.05 * listed):
             found = f"only {total}" if total else "none"
             raise VideoError(path, f"is truncated: its index lists {listed} frames but {found} can be read")
         codec, has_audio = stream.codec_context.codec.canonical_name, bool(container.streams.audio)
         rate, tick = stream.average_rate, float(stream.time_base or 0)
-    with _opened(path) as (container, stream):
-        first = next(_decoded(path, container, stream, needed=1))
+    with opened(path) as (container, stream):
+        first = next(decoded(path, packets(container, stream), stream, needed=1))
     transposed, _, flip_y = orientation(first)
-    times = sorted(packet.pts for packet in packets if packet.pts is not None)
+    times = sorted(packet.pts for packet in seen if packet.pts is not None)
     span = (times[-1] - times[0]) * tick if times else 0.0
     fps = float(rate) if rate else (len(times) - 1) / span if span else None
-    last = max((packet.duration for packet in packets if packet.pts == times[-1]), default=0) if times else 0
-    duration = span + (last * tick or (1 / fps if fps else 0.0))
+    last = max((packet.duration for packet in seen if packet.pts == times[-1]), default=0) if times else 0
+    duration = span + (last * tick or (1 / fps if fps else 0.0)) if times else None
     height, width = (first.width, first.height) if transposed else (first.height, first.width)
     turns = {(False, False): 0, (True, False): 90, (False, True): 180, (True, True): 270}
     return VideoInfo(
-        num_frames=_count(path, packets, codec=codec, first=first),
+        num_frames=_count(path, seen, codec=codec, first=first),
         fps=fps,
         duration=duration or None,
         width=width,
@@ -118,17 +117,27 @@ def probe(path: str | Path) -> VideoInfo:
     )
 
 
-def read_frames(path: str | Path, indices: Sequence[int], *, short_side: int | None = None) -> Clip:
+def read_frames(
+    path: str | Path,
+    indices: Sequence[int],
+    *,
+    short_side: int | None = None,
+    decoder: Decoder = "pyav",
+    from_the_start: bool = False,
+) -> Clip:
     """Decodes the wanted frames of a video.
 
     Display rotation (and mirroring) is applied; non-square pixels are left as stored. Every picture is brought to
     the size of the first one, so a size that changes midway does no harm.
 
     Args:
-        path: the file.
+        path: the file, or a folder of numbered pictures, which tells no times (NaN).
         indices: (T,) frame numbers in order of presentation, from 0; in any order, repeats allowed.
         short_side: pixels; larger pictures are scaled down while they are converted, so that their shorter side is
             this long and their aspect is kept. Smaller ones stay as they are.
+        decoder: "pyav", or "torchcodec" where it is installed; the frames are the same (see `video.torchcodec`).
+        from_the_start: decodes everything up to the last wanted frame, needed or not. The frames are the same, but
+            damage before it is met; otherwise only damage that the wanted frames depend on is.
 
     Returns:
         The frames, uint8 (T, 3, H, W), and their times in seconds, (T,), both in the order of `indices`.
@@ -144,30 +153,25 @@ def read_frames(path: str | Path, indices: Sequence[int], *, short_side: int | N
     wanted, inverse = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
     if Path(path).is_dir():
         return _read_folder(path, wanted[inverse], short_side)
-    place = {int(index): row for row, index in enumerate(wanted)}
-    frames: np.ndarray | None = None
-    stamps: list[tuple[int | None, int | None]] = []
-    with _opened(path) as (container, stream):
-        tick, rate = stream.time_base, stream.average_rate
-        reformatter = VideoReformatter()
-        size = (0, 0)
-        for number, frame in enumerate(_decoded(path, container, stream, needed=int(wanted[-1]) + 1)):
-            # AVI stores no presentation times: what FFmpeg guesses there may run backwards.
-            stamps.append((None if container.format.name == "avi" else frame.pts, frame.dts))
-            if number == 0:
-                size = scaled(frame.width, frame.height, short_side)
-            if number in place:
-                picture = to_rgb(frame, reformatter, size)
-                if frames is None:
-                    frames = np.empty((len(wanted), *picture.shape), np.uint8)
-                if picture.shape != frames.shape[1:]:
-                    raise VideoError(path, f"changes its rotation at frame {number}, which cannot be read as one clip")
-                frames[place[number]] = picture
-    assert frames is not None  # `_decoded` yields every needed frame or raises
-    clock = seconds(stamps, tick=tick, rate=rate)
+    with opened(path) as (container, stream):
+        picky = by_leaps if decoder == "pyav" else by_torchcodec
+        read = picky if not from_the_start and may_leap(container, stream) else from_start
+        found = read(path, container, stream, wanted.tolist(), short_side=short_side)
+    if found is None:
+        with opened(path) as (container, stream):
+            found = from_start(path, container, stream, wanted.tolist(), short_side=short_side)
+    frames, times = found
     if len(wanted) != len(indices) or bool((np.diff(inverse) != 1).any()):
         frames = frames[inverse]
-    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), times=clock[wanted[inverse]])
+    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=times[inverse])
+
+
+def check_decoder(decoder: str) -> None:
+    """Raises DualPathError for a decoder that does not exist, or cannot be used on this machine."""
+    if decoder not in get_args(Decoder):
+        raise DualPathError(f"decoder is {decoder!r}, but it must be one of {', '.join(get_args(Decoder))}")
+    if decoder == "torchcodec":
+        check_torchcodec()
 
 
 def _probe_folder(path: str | Path) -> VideoInfo:
@@ -183,50 +187,7 @@ def _read_folder(path: str | Path, indices: np.ndarray, short_side: int | None) 
         raise VideoError(path, f"holds only {len(pictures)} frames, but frame {indices.max()} (counted from 0) was asked for")
     size = scaled(*picture_size(pictures[0]), short_side)
     frames = read_pictures([pictures[index] for index in indices], size)
-    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), times=np.full(len(indices), np.nan))
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens `path`, closes it whatever happens, and turns what PyAV raises meanwhile into a VideoError."""
-    try:
-        _check_file(path)
-        # "file:" keeps a colon in a name from being read as a protocol, the whitelist keeps a playlist disguised as
-        # a video from reaching the network, and old AVI metadata is often not UTF-8.
-        options = {"protocol_whitelist": "file"}
-        with av.open(f"file:{os.fspath(path)}", metadata_errors="ignore", options=options) as container:
-            # A cover picture of a sound file counts as video for FFmpeg, not for us.
-            pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-            if not pictures:
-                kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
-                raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
-            stream = pictures[0]
-            stream.thread_type = "NONE"
-            stream.codec_context.thread_count = 1
-            yield container, stream
-    except VideoError:
-        raise
-    except (FFmpegError, OSError, EOFError, ValueError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem)
-        raise VideoError(path, f"cannot be read as a video: damaged, cut short or something else ({said})") from problem
-
-
-def _check_file(path: str | Path) -> None:
-    """Says what is wrong with a path that FFmpeg would only call invalid data."""
-    file = Path(path)
-    if not file.exists():
-        raise VideoError(path, "there is no such file")
-    if file.is_dir():
-        raise VideoError(path, "is a folder, not a video file")
-    if file.stat().st_size == 0:
-        raise VideoError(path, "is empty (0 bytes)")
-    with file.open("rb") as opened:
-        head = opened.read(512)
-    if head.startswith(b"version https://git-lfs"):
-        raise VideoError(path, "is not the video but a Git LFS pointer to it; fetch it with `git lfs pull`")
-    text = head.decode("utf-8", errors="ignore").encode()  # a character cut in half at the end is no objection
-    if len(head) - len(text) < 4 and not any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head):
-        raise VideoError(path, "is not a video but a text file")
+    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=np.full(len(indices), np.nan))
 
 
 @dataclass(frozen=True)
@@ -239,24 +200,11 @@ class _Seen:
     odd: bool
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The packets to decode. The last one of a file that was cut is half a picture: it is left out."""
-    held: Packet | None = None
-    for packet in container.demux(stream):
-        if packet.size == 0:  # the end of the stream, or a frame that an AVI file dropped
-            continue
-        if held is not None:
-            yield held
-        held = packet
-    if held is not None and not held.is_corrupt:
-        yield held
-
-
 def _survey(container: InputContainer, stream: VideoStream) -> tuple[list[_Seen], int]:
     """Demuxes all: the packets that are to be shown, and how many there are with those that edit lists hide."""
     hidden_in_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     shown, total = [], 0
-    for packet in _packets(container, stream):
+    for packet in packets(container, stream):
         total += 1
         if not packet.is_discard:
             hidden = hidden_in_vp8 and not bytes(packet)[0] & 0x10  # the show_frame bit, RFC 6386, 9.1
@@ -264,55 +212,23 @@ def _survey(container: InputContainer, stream: VideoStream) -> tuple[list[_Seen]
     return shown, total
 
 
-def _count(path: str | Path, packets: list[_Seen], *, codec: str, first: VideoFrame) -> int:
+def _count(path: str | Path, seen: list[_Seen], *, codec: str, first: VideoFrame) -> int:
     """How many pictures decoding yields: one a packet, unless there are signs that it is not so; then decode.
 
     The signs: packets marked corrupt, hidden (VP8), without or with equal times (pictures in pieces), or before the
     first picture that appears (an open group of pictures whose reference was cut away), and MPEG-4 placeholders.
     """
-    times = [packet.pts for packet in packets]
+    times = [packet.pts for packet in seen]
     if (
-        any(packet.odd for packet in packets)
+        any(packet.odd for packet in seen)
         or None in times
         or len(set(times)) < len(times)
         or (first.pts is not None and min(t for t in times if t is not None) < first.pts)
-        or (codec == "mpeg4" and any(packet.size <= NO_PICTURE for packet in packets))
+        or (codec == "mpeg4" and any(packet.size <= NO_PICTURE for packet in seen))
     ):
         try:
-            with _opened(path) as (container, stream):
-                return sum(1 for _ in _decoded(path, container, stream, needed=None))
+            with opened(path) as (container, stream):
+                return sum(1 for _ in decoded(path, packets(container, stream), stream, needed=None))
         except VideoError:
-            return len(packets)  # damaged midway: reading past the damage then says so, nothing is hidden
-    return len(packets)
-
-
-def _decoded(path: str | Path, container: InputContainer, stream: VideoStream, *, needed: int | None) -> Iterator[VideoFrame]:
-    """The first `needed` pictures in order of presentation, or all of them; VideoError if there are fewer."""
-    count, why = 0, ""
-    try:
-        # The None at the end tells the decoder to hand over the pictures that it still holds.
-        for packet in chain(_packets(container, stream), [None]):
-            for frame in stream.codec_context.decode(packet):
-                yield frame
-                count += 1
-                if count == needed:
-                    return
-    except FFmpegError as problem:
-        if needed is None:
-            raise
-        why = f" ({problem.strerror})"
-    if count == 0:
-        raise VideoError(path, f"no frame could be decoded{why}")
-    if needed is not None:
-        frames = "1 frame" if count == 1 else f"{count} frames"
-        last = f"frame {needed - 1} (counted from 0)"
-        raise VideoError(path, f"only {frames} could be decoded, but {last} was asked for{why}")
-
-
-def _index_ends_past_file(path: str | Path, container: InputContainer, stream: VideoStream) -> bool:
-    """Whether bytes are missing: an index entry, or the size that a RIFF header states, lies past the file's end."""
-    size = Path(path).stat().st_size
-    if container.format.name == "avi":
-        with Path(path).open("rb") as opened:
-            return int.from_bytes(opened.read(8)[4:], "little") + 8 > size
-    return any(entry.pos + entry.size > size for entry in stream.index_entries)
+            return len(seen)  # damaged midway: reading past the damage then says so, nothing is hidden
+    return len(seen)

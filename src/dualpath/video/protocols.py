@@ -15,22 +15,26 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dualpath.errors import DualPathError
+from dualpath.video.decode import Decoder, check_decoder
 from dualpath.video.sampling import SamplingConfig
 
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """The views of a video whose scores are averaged.
+    """How videos are read, and the views of one whose scores are averaged.
 
     Attributes:
         num_clips: temporal views, spread from the first frame to the last.
         num_crops: spatial views, spread from edge to edge along the longer side.
+        decoder: pyav, or torchcodec where it is installed, for mp4, mov, mkv and webm files: the same frames.
     """
 
     num_clips: int = 1
     num_crops: int = 1
+    decoder: Decoder = "pyav"
 
     def __post_init__(self) -> None:
+        check_decoder(self.decoder)
         if self.num_clips < 1 or self.num_crops < 1:
             raise DualPathError(f"num_clips {self.num_clips} and num_crops {self.num_crops} must be at least 1")
 
@@ -87,7 +91,8 @@ def _of_sampling(name: str) -> dict[str, Any]:
 
 
 def _of_views(name: str) -> dict[str, Any]:
-    return asdict(ViewsConfig.from_name(name))
+    views = ViewsConfig.from_name(name)
+    return {"num_clips": views.num_clips, "num_crops": views.num_crops}
 
 
 _SETTINGS_OF: dict[str, Callable[[str], dict[str, Any]]] = {"protocol": _of_sampling, "views": _of_views}

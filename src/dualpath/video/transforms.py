@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import UInt8
@@ -109,10 +109,42 @@ def train_transform(
         torch.default_generator.manual_seed(seed)
         clip = v2.Compose(shape)(frames)
         if strength > 0:
-            # Contrast is stretched about the mean of what it is given: make that the clip, as one tall picture.
-            tall = clip.transpose(0, 1).reshape(clip.shape[1], -1, size)
-            clip = colour(tall).reshape(clip.shape[1], -1, size, size).transpose(0, 1).contiguous()
+            clip = _coloured(clip, colour.make_params([clip]))
         return v2.RandomErasing(config.random_erasing)(clip)
+
+
+def _coloured(clip: UInt8[Tensor, "t c h w"], params: dict[str, Any]) -> UInt8[Tensor, "t c h w"]:
+    """What `v2.ColorJitter` makes of the clip as one tall picture.
+
+    Done frame by frame in one buffer, which stays in the cache: less than half of the time. Contrast is stretched about
+    the mean grey of the whole clip, here computed exactly.
+    """
+    clip = clip.clone(memory_format=torch.contiguous_format)
+    colours = torch.empty(clip.shape[1:])
+    grey = torch.empty(clip.shape[2:])
+
+    def to_grey() -> Tensor:  # of ITU-R BT.601, in whole values, as torchvision has it
+        red, green, blue = colours
+        return torch.mul(red, 0.2989, out=grey).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
+
+    for step in params["fn_idx"].tolist():
+        factor = params[("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")[step]]
+        mean = 0.0
+        if step == 1:
+            for frame in clip:
+                colours.copy_(frame)
+                mean += to_grey().mean(dtype=torch.float64).item() / len(clip)
+        for frame in clip if step < 3 else ():
+            colours.copy_(frame)
+            if step == 2:
+                to_grey()
+            colours.mul_(factor)
+            if step == 1:
+                colours.add_((1 - factor) * mean)
+            elif step == 2:
+                colours.add_(grey, alpha=1 - factor)
+            frame.copy_(colours.clamp_(0, 255))
+    return clip
 
 
 def test_transform(
