@@ -14,6 +14,7 @@ FFmpeg's and PyAV's errors all become a `VideoError`. PyAV mutes FFmpeg's log un
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,6 +166,9 @@ def read_frames(path: str | Path, indices: Sequence[int], *, short_side: int | N
     return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), times=clock[wanted[inverse]])
 
 
+_KINDS = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+
+
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens `path`, closes it whatever happens, and turns what PyAV raises meanwhile into a VideoError."""
@@ -194,9 +198,11 @@ def _check_file(path: str | Path) -> None:
     """Says what is wrong with a path that FFmpeg would only call invalid data."""
     file = Path(path)
     if not file.exists():
-        raise VideoError(path, "there is no such file")
+        raise VideoError(path, "is a link to a file that is not there" if file.is_symlink() else "there is no such file")
     if file.is_dir():
         raise VideoError(path, "is a folder, not a video file")
+    if not file.is_file():  # reading a pipe would wait for ever
+        raise VideoError(path, f"is no file but a {_KINDS.get(stat.S_IFMT(file.stat().st_mode), 'device')}")
     if file.stat().st_size == 0:
         raise VideoError(path, "is empty (0 bytes)")
     with file.open("rb") as opened:
