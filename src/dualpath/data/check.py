@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -200,6 +200,24 @@ def check_data(
     return Check(manifest, ordered, findings, config, time.monotonic() - began, len(todo))
 
 
+def with_pictures(check: Check, folder: Path, names: Sequence[str]) -> Check:
+    """The same with pictures of these files, which are read once more where theirs were not kept."""
+    paths = {video.name: video.path for video in check.manifest.videos}
+    good = check.good
+    todo = [name for name in dict.fromkeys(names) if name in good and not check.records[name].pictures]
+    records = dict(check.records)
+    with (
+        appending(folder) as file,
+        closing(ask([paths[name] for name in todo], look_into, seconds=check.config.seconds)) as answers,
+    ):
+        for index, answer in answers:
+            name = todo[index]
+            if not isinstance(answer, Refusal):
+                records[name] = replace(records[name], pictures=tuple(jpeg(picture) for picture in answer.thumbnails))
+                file.write(records[name].as_line())
+    return replace(check, records=records)
+
+
 def _late(record: Record) -> bool:
     """Whether it may do better on another day: with more time, or a less busy machine."""
     return record.problem is not None and record.problem.startswith("took longer than")
@@ -217,7 +235,9 @@ def check_folder(folder: Path) -> None:
 
 
 def shown_files(manifest: Manifest) -> frozenset[str]:
-    """Names of the files whose pictures the report shows: a few of each class, chosen by a hash of their names."""
+    """Names of the files whose pictures are kept: all of a small set, else a few of each class, by a hash of their names."""
+    if len(manifest.videos) <= MOST_SHOWN:
+        return frozenset(video.name for video in manifest.videos)
     each = min(MOST_A_CLASS, max(1, MOST_SHOWN // max(1, len(manifest.classes))))
     by_label: dict[int, list[str]] = {}
     for video in manifest.videos:
