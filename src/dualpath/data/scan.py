@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -32,9 +32,15 @@ SECONDS_A_MEGABYTE = 2.0  # on top of the limit for any file: half an hour of a 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A file that gave no answer, and why: "took longer than 60 s to read"."""
+    """A file that gave no answer.
+
+    Attributes:
+        reason: why: "took longer than 60 s to read".
+        lethal: whether it ended its process or would not come to an end.
+    """
 
     reason: str
+    lethal: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -127,29 +133,29 @@ def scan(
 
 
 def ask(
-    paths: Sequence[Path], do: Callable[[Path], Any], *, workers: int = 2, seconds: float = 60.0
+    things: Sequence[Any], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = 60.0
 ) -> Generator[tuple[int, Any], None, None]:
-    """Runs a function on every file in child processes and yields (index, answer) as the answers come.
+    """Runs a function on every file (or anything) in child processes and yields (index, answer) as the answers come.
 
-    A file that crashes its child, or takes too long, gets a `Refusal`, as does one for which the function raises.
+    One that crashes its child, or takes too long, gets a `Refusal`, as does one for which the function raises.
 
     Args:
-        paths: the files; what they are is for `do` to find out.
+        things: paths of files, or whatever `do` takes; must be picklable.
         do: a function that a child can import; what it returns must be picklable.
-        workers: how many children; fewer than 8 files take one.
-        seconds: time limit for one file, to which comes 2 s a megabyte.
+        workers: how many children; fewer than 8 things take one.
+        seconds: time limit for one, to which comes 2 s a megabyte of a file.
 
     Raises:
-        RuntimeError: the children do not start, whatever the file.
+        RuntimeError: the children do not start, whatever they are given.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; a scan needs at least 1")
-    waiting = deque(range(len(paths)))
-    left = len(paths)
+    waiting = deque(range(len(things)))
+    left = len(things)
     children: list[_Child] = []
     try:
         while left:
-            while waiting and len(children) < (workers if len(paths) >= FEW else 1):
+            while waiting and len(children) < (workers if len(things) >= FEW else 1):
                 children.append(_Child(do, seconds))
             soonest = min(child.deadline for child in children)
             ready = wait([child.pipe for child in children], timeout=max(0.0, soonest - time.monotonic()))
@@ -161,7 +167,7 @@ def ask(
                 if child.dead:
                     children.remove(child)
                 elif child.started and child.job is None and waiting:
-                    child.give(waiting.popleft(), paths)
+                    child.give(waiting.popleft(), things)
                 elif child.started and child.job is None:
                     child.stop()
                     children.remove(child)
@@ -176,7 +182,7 @@ def ask(
 class _Child:
     """One child process, the parent's end of its pipe, and the file it has in hand."""
 
-    def __init__(self, do: Callable[[Path], Any], seconds: float) -> None:
+    def __init__(self, do: Callable[[Any], Any], seconds: float) -> None:
         context = multiprocessing.get_context("spawn")  # a forked child inherits locks of FFmpeg's and torch's threads
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, do), daemon=True)
@@ -188,12 +194,12 @@ class _Child:
         self.job: int | None = None
         self.deadline = time.monotonic() + START_SECONDS
 
-    def give(self, job: int, paths: Sequence[Path]) -> None:
+    def give(self, job: int, things: Sequence[Any]) -> None:
         self.job = job
-        self.limit = self.seconds + SECONDS_A_MEGABYTE * (_size(paths[job]) // 10**6)
+        self.limit = self.seconds + SECONDS_A_MEGABYTE * (_size(things[job]) // 10**6)
         self.deadline = time.monotonic() + self.limit
         with suppress(BrokenPipeError):  # it died while idle: the next `listen` hears the end of the pipe
-            self.pipe.send(paths[job])
+            self.pipe.send(things[job])
 
     def listen(self, *, heard: bool) -> tuple[Any] | None:
         """Gives (the answer for the file in hand,), None if there is no news of it."""
@@ -201,7 +207,7 @@ class _Child:
             try:
                 message = self.pipe.recv()
             except (EOFError, ConnectionResetError):
-                return (Refusal(self._lost()),)
+                return (Refusal(self._lost(), lethal=True),)
             if self.started:
                 return (message,)
             self.started = True
@@ -211,7 +217,7 @@ class _Child:
         self.stop()
         if not self.started:
             raise RuntimeError(f"a process for reading videos did not start within {START_SECONDS:.0f} s")
-        return (Refusal(f"took longer than {self.limit:g} s to read"),)
+        return (Refusal(f"took longer than {self.limit:g} s to read", lethal=True),)
 
     def _lost(self) -> str:
         self.stop(kill=False)
@@ -232,24 +238,24 @@ class _Child:
         self.dead = True
 
 
-def _size(path: Path) -> int:
+def _size(thing: Any) -> int:
     try:
-        return path.stat().st_size
+        return thing.stat().st_size if isinstance(thing, Path) else 0
     except OSError:
         return 0
 
 
-def _serve(pipe: Connection, do: Callable[[Path], Any]) -> None:
-    """The child: answers for each path, until the parent is gone."""
+def _serve(pipe: Connection, do: Callable[[Any], Any]) -> None:
+    """The child: answers for each thing, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children
     pipe.send("ready")
     while True:
         try:
-            path = pipe.recv()
+            thing = pipe.recv()
         except EOFError:
             return
         try:
-            answer = pickle.dumps(do(path))
+            answer = pickle.dumps(do(thing))
         except VideoError as problem:
             answer = pickle.dumps(Refusal(problem.reason))
         except Exception as problem:  # not ours to judge here: the file is listed with it
