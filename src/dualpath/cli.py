@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CHECKED = "output folder of `dualpath data check`: its quarantine is honoured, and nothing is read that it has read"
+
 HELP = """usage: dualpath VERB ...
 
 Turn any frozen image transformer into a video model by training a few per cent of its size.
@@ -120,6 +122,7 @@ def _train(words: Sequence[str]) -> int:
     )
     parser.add_argument("--output", type=str, metavar="DIR", help="new folder for the run and its checkpoints")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
+    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--dry_run", action="store_true", help="tell the plan and stop; needs no videos and no weights")
     parser.add_argument("--num_classes", type=int, metavar="N", help="for --dry_run without DATA; by default 400")
     parser.add_argument("--config", metavar="FILE", help=f"YAML file of these flags, or one of {', '.join(recipe_names())}")
@@ -146,7 +149,8 @@ def _train(words: Sequence[str]) -> int:
     if missing:
         raise DualPathError(f"missing: {', '.join(missing)}; see dualpath train --help")
     output = Path(options.output)
-    results = train(Path(options.data), output, config, resume=options.resume)
+    checked = Path(options.checked) if options.checked else None
+    results = train(Path(options.data), output, config, resume=options.resume, checked=checked)
     best = f", validation top-1 {100 * results['val_top1']:.1f} % ({results['val_protocol']})" if "val_top1" in results else ""
     print(f"trained {results['epoch']} epochs{best}; checkpoints in {output}")
     return 0
@@ -162,6 +166,7 @@ def _evaluate(words: Sequence[str]) -> int:
     parser.add_argument("data", type=str, help="folder or CSV file, as for train")
     parser.add_argument("--split", type=str, default="auto", help="train, val, test or all; auto: test, else val, else all")
     parser.add_argument("--output", type=str, default=None, help="folder for predictions.csv and evaluation.json")
+    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
     parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
     parser.add_argument("--workers", type=int, default=-1, help="decoding processes; -1 chooses")
@@ -181,6 +186,7 @@ def _evaluate(words: Sequence[str]) -> int:
         batch_size=options.batch_size,
         workers=options.workers,
         shuffle_frames=options.shuffle_frames,
+        checked=Path(options.checked) if options.checked else None,
     )
     print(json.dumps(evaluation.summary(), indent=2) if options.json else accuracy_table(evaluation))
     print(f"predictions.csv and evaluation.json are in {folder}", file=sys.stderr)
@@ -253,6 +259,7 @@ def _compare(words: Sequence[str]) -> int:
     parser.add_argument("data", type=str, help="folder or CSV file, as for train, with test videos of its own")
     parser.add_argument("--output", type=str, required=True, help="new folder for all runs and the results")
     parser.add_argument("--resume", action="store_true", help="continue the comparison in --output")
+    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
     parser.add_argument("--methods", type=str, default="", help=f"with commas between them, of {', '.join(METHODS)}")
     parser.add_argument("--entries", type=str, default=None, help="YAML: a label to {method: ..., any setting of its own}")
@@ -280,7 +287,9 @@ def _compare(words: Sequence[str]) -> int:
     asked = ask_methods([name.strip() for name in options.methods.split(",") if name.strip()], given)
     entries = make_entries(asked, read_entries(Path(options.entries)) if options.entries else {}, base=base)
     output = Path(options.output)
-    found = compare(Path(options.data), output, entries, read_seeds(options.seeds), base=base, resume=options.resume)
+    checked = Path(options.checked) if options.checked else None
+    seeds = read_seeds(options.seeds)
+    found = compare(Path(options.data), output, entries, seeds, base=base, resume=options.resume, checked=checked)
     told = write_comparison(found, output, command=join(["dualpath", "compare", *(w for w in words if w != "--resume")]))
     print(json.dumps(told, indent=2) if options.json else comparison_table(found))
     print(f"compare.md, compare.json and compare.png are in {output}", file=sys.stderr)

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
 from dualpath.data.clips import Key, Lost, TestClips, TrainClips, Views, rng_for
+from dualpath.errors import DualPathError
 
 __all__ = [
     "ClipLoader",
@@ -49,8 +50,8 @@ STALL_SECONDS, STALL_SECONDS_A_CLIP = 180.0, 15.0
 """So long may a batch take, the start of the workers included, before they are taken for hanging."""
 
 
-class WorkersLost(RuntimeError):
-    """A decoding process crashed, was ended from outside or hung."""
+class WorkersLost(DualPathError, RuntimeError):
+    """A decoding process crashed, was ended from outside or hung, and no video is to blame."""
 
 
 class TrainBatch(NamedTuple):
@@ -145,7 +146,10 @@ class ClipLoader(DataLoader[Any]):
                 if not re.match(r"DataLoader worker \(pid", str(problem)):
                     raise
                 self._end_children()  # the others are of no use without it
-                raise WorkersLost(str(problem)) from problem
+                raise WorkersLost(
+                    f"a decoding process was ended from outside, crashed or hung ({problem}); look at the memory, lower "
+                    "--workers"
+                ) from problem
             yield batch
 
     @contextmanager

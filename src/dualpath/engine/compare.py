@@ -60,7 +60,14 @@ class Comparison:
 
 
 def compare(
-    data: Path, output: Path, entries: Sequence[Entry], seeds: Sequence[int], *, base: RunConfig, resume: bool = False
+    data: Path,
+    output: Path,
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    *,
+    base: RunConfig,
+    resume: bool = False,
+    checked: Path | None = None,
 ) -> Comparison:
     """Trains and evaluates every entry with every seed, what is finished already excepted.
 
@@ -73,6 +80,7 @@ def compare(
         seeds: each one a run of every entry.
         base: the settings that the entries were made from.
         resume: continue what is in `output`; further entries and seeds may be asked for.
+        checked: folder of a data check of `data`.
 
     Raises:
         DualPathError: anything given cannot be used, or a run failed.
@@ -94,8 +102,8 @@ def compare(
     settings = _settings(manifest, split, entries, before, output)
     check_entries(entries, num_classes=len(manifest.classes))
     if before is None or not (output / VIDEOS).is_file():
-        checked = {video.name: video.num_frames for video in usable(manifest, base).videos}
-        write_whole(output / VIDEOS, json.dumps(checked) + "\n")
+        found = usable(manifest, base, checked=checked)
+        write_whole(output / VIDEOS, json.dumps({video.name: video.num_frames for video in found.manifest.videos}) + "\n")
     write_whole(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
     counts: dict[Split, int] = {name: len(manifest.split(name)) for name in ("train", "val", "test")}
     jobs = [
@@ -103,8 +111,8 @@ def compare(
         for seed in seeds
         for entry in entries
     ]
-    found = _run_all(jobs, output, [_steps(job.config, counts["train"]) for job in jobs])
-    results = {entry.label: tuple(found[output / entry.label / f"seed{seed}"] for seed in seeds) for entry in entries}
+    done = _run_all(jobs, output, [_steps(job.config, counts["train"]) for job in jobs])
+    results = {entry.label: tuple(done[output / entry.label / f"seed{seed}"] for seed in seeds) for entry in entries}
     return Comparison(data, len(manifest.classes), counts, split, base, tuple(entries), seeds, results)
 
 
