@@ -338,7 +338,8 @@ def test_non_finite_gradient_stops_too(tmp_path: Path, clips: Path, weights: Pat
 
 
 def test_files_of_a_run(trained: Path) -> None:
-    assert {path.name for path in trained.iterdir()} == {"best", "last", "log.jsonl", "run.json", "tensorboard", FINAL}
+    held = {"best", "last", "log.jsonl", "run.json", "tensorboard", "videos.json", FINAL}
+    assert {path.name for path in trained.iterdir()} == held
     record = json.loads((trained / "run.json").read_text())
     assert record["settings"]["epochs"] == 4
     assert record["settings"]["grid"] == [2, 2]
@@ -393,7 +394,8 @@ def test_best_is_kept_when_later_epochs_are_worse(
         found = original(*args, **options)
         share = next(shares)
         return type("Found", (), {
-            "top": lambda self, k: share, "summary": lambda self: found.summary(), "protocol": found.protocol
+            "top": lambda self, k: share, "summary": lambda self: found.summary(), "protocol": found.protocol,
+            "failures": {},
         })()  # fmt: skip
 
     monkeypatch.setattr(loop, "evaluate", pretend)
