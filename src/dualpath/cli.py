@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PROTOCOL = "take clips as dense-16x4, segment-8 .. do; by default as in the training"
+CHECKED = "output folder of `dualpath data check`: its quarantine is honoured, and nothing is read that it has read"
 
 HELP = """usage: dualpath VERB ...
 
@@ -36,6 +37,7 @@ Turn any frozen image transformer into a video model by training a few per cent 
   compare DATA --output DIR       several methods and seeds on equal terms: accuracy over cost, table and picture
   convert FILE --output DIR       a checkpoint of the authors' code to one of ours
   demo                            the whole story on clips that it draws itself, in a few minutes
+  data check DATA --output DIR    every file: what it holds, what is broken, what is there twice; goes on when run again
   draw --output DIR               labelled clips to try things on, told apart by motion, appearance or both
   doctor                          what is installed, which devices and decoders work, what is missing
 
@@ -47,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        Exit code: 0 done, 2 something given cannot be used (one sentence on stderr), 128 + n stopped by signal n.
+        Exit code: 0 done, 1 checked data are not usable, 2 something given cannot be used (one sentence on stderr),
+        128 + n stopped by signal n.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -128,6 +131,7 @@ def _train(words: Sequence[str]) -> int:
     )
     parser.add_argument("--output", type=str, metavar="DIR", help="new folder for the run and its checkpoints")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
+    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--dry_run", action="store_true", help="tell the plan and stop; needs no videos and no weights")
     parser.add_argument("--num_classes", type=int, metavar="N", help="for --dry_run without DATA; by default 400")
     parser.add_argument("--config", metavar="FILE", help=f"YAML file of these flags, or one of {', '.join(recipe_names())}")
@@ -154,7 +158,8 @@ def _train(words: Sequence[str]) -> int:
         raise DualPathError("the classes are counted in DATA; --num_classes is for --dry_run without it")
     _check_given("train", options)
     output = Path(options.output)
-    results = train(Path(options.data), output, config, resume=options.resume)
+    checked = Path(options.checked) if options.checked else None
+    results = train(Path(options.data), output, config, resume=options.resume, checked=checked)
     best = f", validation top-1 {100 * results['val_top1']:.1f} % ({results['val_protocol']})" if "val_top1" in results else ""
     print(f"trained {results['epoch']} epochs{best}; checkpoints in {output}")
     return 0
@@ -177,6 +182,7 @@ def _evaluate(words: Sequence[str]) -> int:
     )
     parser.add_argument("--format", type=str, default="auto", help=f"of the annotations: auto or {', '.join(FORMATS)}")
     parser.add_argument("--output", type=str, default=None, help="folder for predictions.csv and evaluation.json")
+    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
     parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
     parser.add_argument("--workers", type=int, default=-1, help="decoding processes; -1 chooses")
@@ -200,6 +206,7 @@ def _evaluate(words: Sequence[str]) -> int:
         batch_size=options.batch_size,
         workers=options.workers,
         shuffle_frames=options.shuffle_frames,
+        checked=Path(options.checked) if options.checked else None,
     )
     print(json.dumps(evaluation.summary(), indent=2) if options.json else accuracy_table(evaluation))
     print(f"predictions.csv and evaluation.json are in {folder}", file=sys.stderr)
@@ -278,6 +285,7 @@ def _compare(words: Sequence[str]) -> int:
     parser.add_argument("data", type=str, nargs="?", help="folder or CSV file, as for train, with test videos of its own")
     parser.add_argument("--output", type=str, metavar="DIR", help="new folder for all runs and the results")
     parser.add_argument("--resume", action="store_true", help="continue the comparison in --output")
+    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of these flags")
     parser.add_argument("--methods", type=str, default="", help=f"with commas between them, of {', '.join(METHODS)}")
     parser.add_argument("--entries", type=str, default=None, help="YAML: a label to {method: ..., any setting of its own}")
@@ -321,6 +329,7 @@ def _compare(words: Sequence[str]) -> int:
         read_seeds(options.seeds),
         base=base,
         resume=options.resume,
+        checked=Path(options.checked) if options.checked else None,
         clip_store=options.clip_store,
     )
     told = write_comparison(found, output, command=join(["dualpath", "compare", *(w for w in words if w != "--resume")]))
@@ -359,6 +368,49 @@ def _info(words: Sequence[str]) -> int:
     )
     print(json.dumps(info.as_json(), indent=2) if options.json else info_table(info))
     return 0
+
+
+DATA_HELP = """usage: dualpath data VERB ...
+
+  check DATA --output DIR         look into every file: a table, a page with pictures, a quarantine list for --checked
+
+dualpath data VERB --help lists the options of a verb.
+"""
+
+
+def _data(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(DATA_HELP, end="")
+        return 0
+    if words[0] not in DATA_VERBS:
+        from dualpath.flags import nearest
+
+        told = f"{words[0]!r}{nearest(words[0], DATA_VERBS)}; there are {', '.join(DATA_VERBS)}"
+        raise DualPathError(f"unknown verb data {told}")
+    return DATA_VERBS[words[0]](words[1:])
+
+
+def _data_check(words: Sequence[str]) -> int:
+    from dualpath.data.check import CheckConfig
+    from dualpath.engine.data_verbs import check_files
+    from dualpath.report.check import check_table, verdict, write_check_page
+
+    parser = _parser("data check", "Look into every file of a data set; run it again and it goes on. Exit code 1: not usable.")
+    parser.add_argument("data", type=str, help="folder or CSV file, as for train")
+    parser.add_argument("--output", type=str, required=True, help="folder for the results; --checked takes it")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_class_arguments(CheckConfig)
+    options = _parse(parser, words)
+    output = Path(options.output)
+    found = check_files(Path(options.data), output, _fill(CheckConfig, options))
+    write_check_page(output / "report.html", found, data=options.data, output=options.output)
+    print(json.dumps(found.as_json(), indent=2) if options.json else check_table(found))
+    print(f"report.html, check.json, quarantine.csv and files.jsonl are in {output}", file=sys.stderr)
+    print(verdict(found), file=sys.stderr)
+    return 0 if found.usable else 1
+
+
+DATA_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"check": _data_check}
 
 
 def _demo(words: Sequence[str]) -> int:
@@ -401,6 +453,7 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "info": _info,
     "compare": _compare,
     "convert": _convert,
+    "data": _data,
     "demo": _demo,
     "draw": _draw,
     "doctor": _doctor,

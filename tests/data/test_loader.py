@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dualpath.data.loader import (
+    Lost,
     TestClips,
     TrainClips,
     epoch_order,
@@ -152,13 +153,36 @@ def test_batches_do_not_depend_on_workers_nor_on_a_resume(grey):
 def test_a_broken_file_in_training_is_named(grey, tmp_path, workers):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(grey[1].path.read_bytes()[:900])
-    dataset = clips([*grey[:1], replace(grey[1], path=broken)])
-    with pytest.raises(VideoError) as caught:
-        list(train_loader(dataset, batch_size=2, num_epochs=1, workers=workers))
-    assert caught.value.path == str(broken)
+    whole, dataset = clips(grey), clips([grey[0], replace(grey[1], path=broken), *grey[2:]])
+    found = list(train_loader(dataset, batch_size=2, num_epochs=2, workers=workers))
     assert multiprocessing.active_children() == []
+    wanted = list(train_loader(whole, batch_size=2, num_epochs=2))
+    told = [(number, lost.index) for number, batch in enumerate(found) for lost in batch.lost]
+    assert told == [(number, 1) for number, batch in enumerate(wanted) if 1 in batch.indices]
+    assert all(lost.reason.startswith("cannot be read as a video") for batch in found for lost in batch.lost)
+    for batch, full in zip(found, wanted, strict=True):
+        rest = full.indices != 1
+        assert torch.equal(batch.indices, full.indices[rest])
+        assert torch.equal(batch.frames, full.frames[rest])
     with pytest.raises(VideoError):
         dataset[0, 1]
+
+
+def test_a_batch_may_lose_all_its_clips(grey, tmp_path):
+    gone = clips([replace(grey[1], path=tmp_path / "gone.mp4")])
+    (batch,) = train_loader(gone, batch_size=2, num_epochs=1)
+    assert batch.frames.shape == (0, 4, 3, 24, 24)
+    assert (batch.frames.dtype, batch.labels.dtype, batch.indices.dtype) == (torch.uint8, torch.int64, torch.int64)
+    assert [lost.reason for lost in batch.lost] == ["there is no such file"]
+
+
+def test_a_video_that_is_not_to_be_touched_is_not(grey):
+    dataset = clips(grey)
+    dataset.lost[3] = "the decoder crashed on it (SIGSEGV)"
+    (batch,) = train_loader(dataset, batch_size=5, num_epochs=1)
+    assert batch.lost == (Lost(3, "the decoder crashed on it (SIGSEGV)"),)
+    assert sorted(batch.indices.tolist()) == [0, 1, 2, 4]
+    assert clips(grey).lost == {}
 
 
 # --- testing

@@ -338,7 +338,8 @@ def test_non_finite_gradient_stops_too(tmp_path: Path, clips: Path, weights: Pat
 
 
 def test_files_of_a_run(trained: Path) -> None:
-    assert {path.name for path in trained.iterdir()} == {"best", "last", "log.jsonl", "run.json", "tensorboard", FINAL}
+    held = {"best", "last", "log.jsonl", "run.json", "tensorboard", "videos.json", FINAL}
+    assert {path.name for path in trained.iterdir()} == held
     record = json.loads((trained / "run.json").read_text())
     assert record["settings"]["epochs"] == 4
     assert record["settings"]["grid"] == [2, 2]
@@ -393,7 +394,8 @@ def test_best_is_kept_when_later_epochs_are_worse(
         found = original(*args, **options)
         share = next(shares)
         return type("Found", (), {
-            "top": lambda self, k: share, "summary": lambda self: found.summary(), "protocol": found.protocol
+            "top": lambda self, k: share, "summary": lambda self: found.summary(), "protocol": found.protocol,
+            "failures": {},
         })()  # fmt: skip
 
     monkeypatch.setattr(loop, "evaluate", pretend)
@@ -461,13 +463,80 @@ def test_video_that_vanishes_during_the_training(
         train(data, tmp_path / "run", run_config(weights))
     position, _ = read_position(tmp_path / "run")
     assert str(problem.value) == (
-        f"{lost}: there is no such file, though it could be read before; put it back or mend it; "
-        f"the state after step {position.step} is kept, --resume continues it"
+        "1 of 16 videos cannot be used, the last ones found in training (train/red/2.mp4); mend them, or leave them out with "
+        f"--max_bad_files 0.07; the state after step {position.step} is kept, --resume continues it"
     )
     assert position.step >= 3
     shutil.copy(clips / "train/red/2.mp4", lost)
     train(data, tmp_path / "run", run_config(weights), resume=True)
     assert_same_run(tmp_path / "run", straight(1))
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory, clips: Path, weights: Path) -> tuple[Path, Path]:
+    """A data set of which two videos could be opened but cannot be read, and a run on it: one batch has nothing else."""
+    folder = tmp_path_factory.mktemp("damaged")
+    data = copy(clips, folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "scan", passing)
+        for name in SPOILT:
+            (data / name).write_text("no video")
+        train(data, folder / "run", run_config(weights, batch_size=1, max_bad_files=0.2))
+    return data, folder / "run"
+
+
+SPOILT = ("train/red/2.mp4", "train/blue/4.mp4")
+
+
+def passing(videos: Any, **_: object) -> Any:
+    """A scan that finds nothing wrong: the files break later."""
+    good = tuple(replace(video, num_frames=8) for video in videos)
+    return type(scan_here([]))(good, ())
+
+
+def test_bad_files_met_in_training_are_skipped_counted_and_named(
+    damaged: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path, weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    data, run = damaged
+    assert record(run)["skipped"] == dict.fromkeys(SPOILT, "is not a video but a text file")
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert sorted(line["skipped"] for line in lines if "skipped" in line) == sorted(SPOILT)  # once, though met twice
+    made = [line["step"] for line in lines if "loss" in line]
+    assert len(made) == 2 * (12 - 2)  # a batch that lost all its clips makes no step
+    assert read_position(run)[0].step == 24
+    assert read_position(run)[0].idle == 4
+    monkeypatch.setattr(prepare, "scan", passing)
+    with pytest.raises(DualPathError, match=r"^1 of 16 videos cannot be used, the last ones found in training"):
+        train(data, tmp_path / "strict", run_config(weights, batch_size=4))
+    assert capsys.readouterr().err.count("skipped train/") == 1
+    with pytest.raises(DualPathError, match="cannot be used"):  # nothing was mended
+        train(data, tmp_path / "strict", run_config(weights, batch_size=4), resume=True)
+    train(data, tmp_path / "strict", run_config(weights, batch_size=4, max_bad_files=0.2), resume=True)
+    train(data, tmp_path / "loose", run_config(weights, batch_size=4, max_bad_files=0.2))
+    assert_same_run(tmp_path / "strict", tmp_path / "loose")
+    assert len(record(tmp_path / "strict")["skipped"]) == 2
+
+
+def test_resume_is_exact_with_skipped_videos(
+    damaged: tuple[Path, Path], tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, straight_run = damaged
+    monkeypatch.setattr(prepare, "scan", passing)
+    config = run_config(weights, batch_size=1, max_bad_files=0.2)
+    made = [line["step"] for line in map(json.loads, (straight_run / "log.jsonl").read_text().splitlines()) if "loss" in line]
+    first_idle = next(step for step in range(1, 25) if step not in made)
+    stop = next(step for step in made if step > first_idle)  # AdamW has made one step less than the schedule
+    with at_step(stop, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Interrupted):
+        train(data, tmp_path / "run", config)
+    monkeypatch.setattr(prepare, "scan", scan_here)  # which would find them: but the run has begun with them
+    train(data, tmp_path / "run", config, resume=True)
+    assert_same_run(tmp_path / "run", straight_run)
+    assert record(tmp_path / "run")["skipped"].keys() == record(straight_run)["skipped"].keys()
 
 
 def test_resume_refuses_another_run(tmp_path: Path, clips: Path, weights: Path) -> None:

@@ -42,6 +42,14 @@ class Views:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A training video that gave no clip: its index into the dataset's videos, and why."""
+
+    index: int
+    reason: str
+
+
 def rng_for(seed: int, epoch: int, sample: int) -> np.random.Generator:
     """Gives the source of all that is random about one sample in one epoch. None of the three may be negative."""
     return np.random.default_rng(np.random.SeedSequence((seed, epoch, sample)))
@@ -52,19 +60,29 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
 
     Attributes:
         seed: of the run.
+        shape: of a clip, (T, C, S, S).
+        lost: reason by index of the videos that are not to be touched again: they end or hang the process that reads them.
     """
 
     seed: int
+    shape: tuple[int, ...]
+    lost: dict[int, str]
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def __getitems__(self, keys: list[Key]) -> list[tuple[int, Tensor, int]] | VideoError:
-        """Reads a batch, as DataLoader asks for it; a VideoError is handed over for `ClipLoader` to raise."""
-        try:
-            return [self[key] for key in keys]
-        except VideoError as problem:
-            return problem
+    def __getitems__(self, keys: list[Key]) -> list[tuple[int, Tensor, int] | Lost]:
+        """Reads a batch, as DataLoader asks for it; a video that cannot be decoded is told, never replaced."""
+        items: list[tuple[int, Tensor, int] | Lost] = []
+        for key in keys:
+            if key[1] in self.lost:
+                items.append(Lost(key[1], self.lost[key[1]]))
+                continue
+            try:
+                items.append(self[key])
+            except VideoError as problem:
+                items.append(Lost(key[1], problem.reason))
+        return items
 
 
 class TrainClips(KeyedClips):
@@ -96,9 +114,11 @@ class TrainClips(KeyedClips):
         self.sampling = sampling
         self.transform = transform
         self.size = size
+        self.shape = (sampling.num_frames, 3, size, size)
         self.flip = flip
         self.seed = seed
         self.decoder: Decoder = decoder
+        self.lost = {}
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -162,6 +182,8 @@ class TestClips(Dataset[Views]):
         self.shuffle_frames = shuffle_frames
         self.seed = seed
         self.decoder: Decoder = decoder
+        self.lost: dict[int, str] = {}
+        """Reason by index of the videos that are not to be read: bad ones, known before or by what they did."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,6 +196,8 @@ class TestClips(Dataset[Views]):
     def __getitem__(self, index: int) -> Views:
         """Reads one video; one that cannot be decoded is told, never replaced."""
         video = self.videos[index]
+        if index in self.lost:
+            return Views(index, video.label, None, self.lost[index])
         try:
             return Views(index, video.label, self._views(video, index))
         except VideoError as problem:

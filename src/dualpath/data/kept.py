@@ -45,7 +45,6 @@ class KeptClips(KeyedClips):
     Attributes:
         clips: where those come from that are not there yet.
         folder: of these very clips, within the one that was given.
-        shape: of a clip, (T, C, S, S).
     """
 
     def __init__(self, clips: TrainClips, folder: Path, *, epochs: int) -> None:
@@ -61,7 +60,8 @@ class KeptClips(KeyedClips):
         """
         self.clips = clips
         self.seed = clips.seed
-        self.shape = (clips.sampling.num_frames, 3, clips.size, clips.size)
+        self.shape = clips.shape
+        self.lost = clips.lost
         self.folder = folder / _key(clips)
         try:
             for epoch in range(epochs):
@@ -138,7 +138,7 @@ class KeptClips(KeyedClips):
 def _key(clips: TrainClips) -> str:
     """A hash of all that decides the clips: of the videos what a run's fingerprint takes, and whatever else was given."""
     videos = [(video.name, video.label, video.start, video.num_frames) for video in clips.videos]
-    settings = {name: repr(value) for name, value in sorted(vars(clips).items()) if name != "videos"}
+    settings = {name: repr(value) for name, value in sorted(vars(clips).items()) if name not in ("videos", "lost")}
     return hashlib.sha256(json.dumps([videos, settings]).encode()).hexdigest()[:16]
 
 

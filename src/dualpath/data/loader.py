@@ -1,17 +1,22 @@
 """Clips to batches, in parallel, the same ones whatever the number of workers.
 
-    train_batches --keys (epoch, index)--> KeyedClips --> TrainBatch(indices, frames, labels)
+    train_batches --keys (epoch, index)--> KeyedClips --> TrainBatch(indices, frames, labels, lost)
     0, 1, 2 ...   --index----------------> TestClips ---> ViewBatch(indices, frames, labels, unreadable)
 
 The order is a pure function of (seed, epoch) and a worker holds no state: a run resumes in mid-epoch, and with another
-number of workers, to the last digit. Batches are uint8 until they are on the device.
+number of workers, to the last digit. Batches are uint8 until they are on the device. A video that cannot be read makes
+its batch smaller; one that ends or hangs its worker is the business of `dualpath.data.steady`.
 """
 
 from __future__ import annotations
 
 import math
+import multiprocessing
+import re
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,18 +24,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader
 
-from dualpath.data.clips import Key, KeyedClips, TestClips, TrainClips, Views, rng_for
-from dualpath.errors import VideoError
+from dualpath.data.clips import Key, KeyedClips, Lost, TestClips, TrainClips, Views, rng_for
+from dualpath.errors import DualPathError
 
 __all__ = [
     "ClipLoader",
+    "Lost",
     "TestClips",
     "TrainBatch",
     "TrainClips",
     "ViewBatch",
     "Views",
+    "WorkersLost",
     "epoch_order",
     "rng_for",
     "test_loader",
@@ -39,12 +46,21 @@ __all__ = [
 ]
 
 
+STALL_SECONDS, STALL_SECONDS_A_CLIP = 180.0, 15.0
+"""So long may a batch take, the start of the workers included, before they are taken for hanging."""
+
+
+class WorkersLost(DualPathError, RuntimeError):
+    """A decoding process crashed, was ended from outside or hung, and no video is to blame."""
+
+
 class TrainBatch(NamedTuple):
-    """indices int64 (B,) into the dataset's videos, frames uint8 (B, T, C, S, S), labels int64 (B,)."""
+    """indices int64 (B,) into the dataset's videos, frames uint8 (B, T, C, S, S), labels int64 (B,); the others apart."""
 
     indices: Tensor
     frames: Tensor
     labels: Tensor
+    lost: tuple[Lost, ...] = ()
 
 
 class ViewBatch(NamedTuple):
@@ -82,9 +98,9 @@ def train_batches(
 
 
 class ClipLoader(DataLoader[Any]):
-    """A DataLoader whose workers suit video decoders, and which raises the VideoError that a worker met.
+    """A DataLoader whose workers suit video decoders, and which notices those that crash or hang.
 
-    DataLoader itself would rebuild a worker's exception from a traceback in text: its path would be lost.
+    While it is iterated it raises WorkersLost for them, at the place where a batch is waited for and nowhere else.
     """
 
     def __init__(
@@ -96,7 +112,10 @@ class ClipLoader(DataLoader[Any]):
         workers: int,
         pin_memory: bool,
         persistent: bool,
+        stall: float,
     ) -> None:
+        self.stall = stall
+        self._children: set[Any] = set()
         super().__init__(
             dataset,
             batch_sampler=batches,
@@ -113,10 +132,43 @@ class ClipLoader(DataLoader[Any]):
         )
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        for batch in super().__iter__():
-            if isinstance(batch, VideoError):
-                raise batch
+        before, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
+        batches = super().__iter__()
+        self._children |= set(multiprocessing.active_children()) - before
+        _calm(handler)
+        while True:
+            try:
+                with self._watched():
+                    batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as problem:
+                if not re.match(r"DataLoader worker \(pid", str(problem)):
+                    raise
+                self._end_children()  # the others are of no use without it
+                raise WorkersLost(
+                    f"a decoding process was ended from outside, crashed or hung ({problem}); look at the memory, lower "
+                    "--workers"
+                ) from problem
             yield batch
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Ends workers that hang, which is then noticed like a crash."""
+        if not self._children:
+            yield
+            return
+        watch = threading.Timer(self.stall, self._end_children)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    def _end_children(self) -> None:
+        for child in self._children:
+            child.kill()
 
 
 def train_loader(
@@ -141,17 +193,18 @@ def train_loader(
         pin_memory: for a CUDA device.
 
     Raises:
-        VideoError: while it is iterated, a file cannot be decoded.
+        WorkersLost: while it is iterated, a worker crashes or hangs.
     """
     batches = _RunBatches(len(dataset), batch_size, dataset.seed, num_epochs, first_epoch, first_batch)
     # Not persistent: nothing but the pass itself then holds the workers, so they end with it, also when it raises.
     return ClipLoader(
         dataset,
         batches=batches,
-        collate=_collate_clips,
+        collate=partial(_collate_clips, shape=dataset.shape),
         workers=workers,
         pin_memory=pin_memory,
         persistent=False,
+        stall=STALL_SECONDS + STALL_SECONDS_A_CLIP * batch_size,
     )
 
 
@@ -159,6 +212,7 @@ def test_loader(
     dataset: TestClips,
     *,
     batch_size: int,
+    first_batch: int = 0,  # noqa: PT028 (it is no test)
     workers: int = 0,  # noqa: PT028 (it is no test)
     pin_memory: bool = False,  # noqa: PT028 (it is no test)
 ) -> DataLoader[ViewBatch]:
@@ -167,10 +221,11 @@ def test_loader(
     Args:
         dataset: the videos' views.
         batch_size: videos a batch (each has V views).
+        first_batch: those before it are left out.
         workers: spawned processes; 0 reads in this one. The batches do not depend on it.
         pin_memory: for a CUDA device.
     """
-    batches = BatchSampler(SequentialSampler(dataset), batch_size, drop_last=False)
+    batches = BatchSampler(range(first_batch * batch_size, len(dataset)), batch_size, drop_last=False)
     return ClipLoader(
         dataset,
         batches=batches,
@@ -178,6 +233,7 @@ def test_loader(
         workers=workers,
         pin_memory=pin_memory,
         persistent=True,
+        stall=STALL_SECONDS + STALL_SECONDS_A_CLIP * batch_size * dataset.shape[0],
     )
 
 
@@ -210,11 +266,16 @@ class _RunBatches:
         return max(0, (self.num_epochs - self.first_epoch) * an_epoch - self.first_batch)
 
 
-def _collate_clips(items: list[tuple[int, Tensor, int]] | VideoError) -> TrainBatch | VideoError:
-    if isinstance(items, VideoError):
-        return items
-    indices, frames, labels = zip(*items, strict=True)
-    return TrainBatch(torch.tensor(indices), torch.stack(frames), torch.tensor(labels))
+def _collate_clips(items: list[tuple[int, Tensor, int] | Lost], *, shape: tuple[int, ...]) -> TrainBatch:
+    """Puts the clips into one tensor, (0, *shape) if there are none."""
+    good = [item for item in items if not isinstance(item, Lost)]
+    frames = [clip for _, clip, _ in good]
+    return TrainBatch(
+        torch.tensor([index for index, _, _ in good], dtype=torch.int64),
+        torch.stack(frames) if frames else torch.empty((0, *shape), dtype=torch.uint8),
+        torch.tensor([label for _, _, label in good], dtype=torch.int64),
+        tuple(item for item in items if isinstance(item, Lost)),
+    )
 
 
 def _collate_views(items: list[Views], *, shape: tuple[int, ...]) -> ViewBatch:
@@ -227,6 +288,14 @@ def _collate_views(items: list[Views], *, shape: tuple[int, ...]) -> ViewBatch:
         torch.tensor([item.label for item in good], dtype=torch.int64),
         tuple(item for item in items if item.frames is None),
     )
+
+
+def _calm(before: Any) -> None:
+    """Takes back the handler by which torch tells of a worker's death: it would do so in the midst of an optimizer step."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    torchs = getattr(handler, "__module__", "") == "torch.utils.data._utils.signal_handling"
+    if torchs and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before if handler is not before and before is not None else signal.SIG_DFL)
 
 
 def _start_worker(worker: int) -> None:

@@ -69,6 +69,7 @@ def compare(
     *,
     base: RunConfig,
     resume: bool = False,
+    checked: Path | None = None,
     clip_store: float = CLIP_STORE_GB,
 ) -> Comparison:
     """Trains and evaluates every entry with every seed, what is finished already excepted.
@@ -82,6 +83,7 @@ def compare(
         seeds: each one a run of every entry.
         base: the settings that the entries were made from.
         resume: continue what is in `output`; further entries and seeds may be asked for.
+        checked: folder of a data check of `data`.
         clip_store: GB of disk space in `output` for decoded training clips, which the entries of a seed then share, at
             most; 0 has each run decode its own. The results do not depend on it.
 
@@ -99,8 +101,8 @@ def compare(
     settings = _settings(manifest, split, entries, before, output)
     sizes = check_entries(entries, num_classes=len(manifest.classes))
     if before is None or not (output / VIDEOS).is_file():
-        checked = {video.name: video.num_frames for video in usable(manifest, base).videos}
-        write_whole(output / VIDEOS, json.dumps(checked) + "\n")
+        found = usable(manifest, base, checked=checked)
+        write_whole(output / VIDEOS, json.dumps({video.name: video.num_frames for video in found.manifest.videos}) + "\n")
     write_whole(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
     counts: dict[Split, int] = {name: len(manifest.split(name)) for name in ("train", "val", "test")}
     jobs = [
@@ -116,8 +118,8 @@ def compare(
     }
     sides = {job.folder: sizes[job.folder.parent.name] for job in jobs}
     store = ClipStore(output, jobs, finished=finished, sizes=sides, videos=counts["train"], limit=clip_store)
-    found = _run_all(jobs, output, steps, finished=finished, store=store)
-    results = {entry.label: tuple(found[output / entry.label / f"seed{seed}"] for seed in seeds) for entry in entries}
+    done = _run_all(jobs, output, steps, finished=finished, store=store)
+    results = {entry.label: tuple(done[output / entry.label / f"seed{seed}"] for seed in seeds) for entry in entries}
     return Comparison(data, len(manifest.classes), counts, split, base, tuple(entries), seeds, results)
 
 

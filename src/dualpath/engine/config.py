@@ -56,7 +56,8 @@ class TrainConfig:
         gradient_checkpointing: compute each layer again in the backward pass instead of keeping what it computed: the same
             numbers, far less memory, about a third more time.
         check: full decodes every video before the training, quick opens it and decodes its first frame.
-        max_bad_files: share of unreadable videos that is left out and named; above it, nothing is trained.
+        max_bad_files: share of unreadable videos, found before or during the training, that is left out and named; above
+            it, the run stops.
         save_every: seconds between two writings of the state that --resume continues from.
     """
 
@@ -76,7 +77,7 @@ class TrainConfig:
     precision: Precision = "auto"
     gradient_checkpointing: bool = False
     check: Literal["full", "quick"] = "full"
-    max_bad_files: float = 0.0
+    max_bad_files: float = 0.01
     save_every: float = 60.0
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class TrainConfig:
         return self.base_lr * self.batch_size * self.accumulate / 256 if self.lr is None else self.lr
 
 
-_SAME_NUMBERS = ("workers", "save_every", "check", "gradient_checkpointing", "format")
+_SAME_NUMBERS = ("workers", "save_every", "check", "max_bad_files", "gradient_checkpointing", "format")
 
 
 @dataclass(frozen=True)

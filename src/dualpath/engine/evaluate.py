@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from dualpath.data.formats.base import Tally
-from dualpath.data.loader import TestClips, test_loader
+from dualpath.data.loader import TestClips
 from dualpath.data.manifest import Video
+from dualpath.data.steady import steady_test
 from dualpath.engine.predict import VideoClassifier
 from dualpath.files import write_whole
 from dualpath.video.protocols import ViewsConfig, describe_protocol
@@ -31,6 +32,7 @@ class Evaluation:
         failures: reason by index of video, for those that could not be decoded.
         protocol: how the clips were taken and which views averaged: "dense-16x4, 3x1 views".
         data: `Manifest.census()`: how many of the listed videos there were; None if that is not known.
+        quarantined: how many of the failures were not even tried, because they were known.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +41,7 @@ class Evaluation:
     failures: dict[int, str]
     protocol: str
     data: dict[str, Any] | None = None
+    quarantined: int = 0
 
     @property
     def labels(self) -> np.ndarray:
@@ -81,6 +84,7 @@ class Evaluation:
             "per_class": per_class,
             "classes": list(self.classes),
             "confusion": self.confusion().tolist(),
+            "quarantined": self.quarantined,
             "undecodable": {self.videos[i].name: reason for i, reason in self.failures.items()},
             "data": self.data,
         }
@@ -119,8 +123,10 @@ def evaluate(
     workers: int = 1,
     shuffle_frames: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    bad: dict[int, str] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Scores every video once.
+    """Scores every video once; one that cannot be decoded, or crashes or hangs its worker, is wrong and listed.
 
     Args:
         classifier: model with its classes and sampling.
@@ -131,6 +137,11 @@ def evaluate(
         shuffle_frames: puts each clip's frames into a random order that depends on the video's place alone: what
             a model loses by it is what it knows of time.
         progress: is told (videos done, videos in all).
+        bad: reason by index of videos that are not to be tried; those that crash or hang a worker are put into it.
+        stopped: whether the user has asked to stop, so that the end of a worker is no surprise.
+
+    Raises:
+        WorkersLost: workers were ended from outside, again and again.
     """
     views = views or ViewsConfig()
     dataset = TestClips(
@@ -142,10 +153,12 @@ def evaluate(
         shuffle_frames=shuffle_frames,
         decoder=views.decoder,
     )
+    dataset.lost = {} if bad is None else bad
+    quarantined = len(dataset.lost)
     scores = np.full((len(videos), len(classifier.classes)), np.nan, dtype=np.float32)
     failures: dict[int, str] = {}
     done = 0
-    for batch in test_loader(dataset, batch_size=batch_size, workers=workers):
+    for batch in steady_test(dataset, batch_size=batch_size, workers=workers, stopped=stopped):
         if len(batch.indices):
             scores[batch.indices.numpy()] = classifier.score_views(batch.frames).numpy()
         failures.update({item.index: str(item.reason) for item in batch.unreadable})
@@ -153,4 +166,4 @@ def evaluate(
         if progress is not None:
             progress(done, len(videos))
     protocol = describe_protocol(classifier.spec.sampling, views) + (", frames shuffled" if shuffle_frames else "")
-    return Evaluation(classifier.classes, tuple(videos), scores, failures, protocol)
+    return Evaluation(classifier.classes, tuple(videos), scores, failures, protocol, quarantined=quarantined)

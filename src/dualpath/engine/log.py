@@ -74,6 +74,10 @@ class Log:
         self._write(line, {f"train/{name}": line[name] for name in ("loss", "lr", "clips_per_s")})
         return self._speed
 
+    def skipped(self, position: Position, *, name: str, reason: str) -> None:
+        """Logs a video that could not be read."""
+        self._write({"step": position.step, "skipped": name, "reason": reason}, {})
+
     def epoch(self, position: Position, results: dict[str, Any]) -> None:
         """Logs the figures of a finished epoch."""
         told = {name: value for name, value in results.items() if name.startswith("val_") and isinstance(value, float)}
@@ -128,12 +132,14 @@ class _Board:
 def read_log(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(lines of steps, lines of epochs) of a run's log."""
     lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    return [line for line in lines if "loss" in line], [line for line in lines if "loss" not in line]
+    return [line for line in lines if "loss" in line], [line for line in lines if "epoch" in line and "loss" not in line]
 
 
 def _is_before(text: str, position: Position) -> bool:
     try:
         line = json.loads(text)
+        if "skipped" in line:
+            return line["step"] < position.step
         return line["step"] <= position.step if "loss" in line else line["epoch"] <= position.closed
     except (json.JSONDecodeError, KeyError):
         return False  # a line cut off by a kill

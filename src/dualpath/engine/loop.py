@@ -21,26 +21,29 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.data.clips import KeyedClips
+from dualpath.data.clips import KeyedClips, Lost, TrainClips
 from dualpath.data.kept import KeptClips
-from dualpath.data.loader import TrainBatch, TrainClips, train_loader
+from dualpath.data.known import write_known
+from dualpath.data.loader import TrainBatch, WorkersLost
 from dualpath.data.manifest import Manifest, Video
+from dualpath.data.steady import steady_train
 from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint, versions
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.log import Log
 from dualpath.engine.plan import Plan, describe
 from dualpath.engine.predict import VideoClassifier
-from dualpath.engine.prepare import default_workers
+from dualpath.engine.prepare import Usable, default_workers, enough
 from dualpath.engine.progress import Bar
 from dualpath.engine.schedule import draw_seed, epoch_length, learning_rate
 from dualpath.engine.state import DATA, Position, load_state, save_state
-from dualpath.errors import DualPathError, Interrupted, VideoError
+from dualpath.errors import DualPathError, Interrupted
 from dualpath.files import write_whole
 from dualpath.methods import find_method
 from dualpath.video.protocols import describe_protocol
 
 MOST_NAMES = 16
+RECORD = "run.json"
 
 
 def split_counts(manifest: Manifest) -> list[tuple[str, int]]:
@@ -55,7 +58,7 @@ class Run:
         self,
         output: Path,
         config: RunConfig,
-        manifest: Manifest,
+        found: Usable,
         model: nn.Module,
         plan: Plan,
         device: torch.device,
@@ -63,7 +66,8 @@ class Run:
         resume: bool,
         kept: Path | None = None,
     ) -> None:
-        self.output, self.config, self.manifest, self.plan = output, config, manifest, plan
+        self.output, self.config, self.found, self.plan = output, config, found, plan
+        manifest = self.manifest = found.manifest
         self.training = config.training
         self.workers = default_workers(self.training.workers)
         self.videos: Sequence[Video] = manifest.split("train")
@@ -86,6 +90,16 @@ class Run:
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
+        self.earlier = self._record_before() if resume else {}
+        self.skipped: dict[str, str] = {}  # in this session: what was mended since the last one does not count
+        self.bad_val: dict[int, str] = {}
+
+    def _record_before(self) -> dict[str, Any]:
+        """What run.json tells of earlier sessions."""
+        try:
+            return dict(json.loads((self.output / RECORD).read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
 
     def spec(self, results: dict[str, Any]) -> ModelSpec:
         """The checkpoint's description."""
@@ -116,6 +130,7 @@ class Run:
             for name in ("last", "best"):
                 mend_checkpoint(self.output / name)
         else:
+            write_known(self.output, self.manifest.videos, self.found.bad)
             self._save()  # from now on there is something to resume, whatever happens
         self._write_record()
         log = Log(self.output, resumed=self.position)
@@ -124,29 +139,27 @@ class Run:
             with self._signals(), Bar("training", total=self.total_steps, done=self.position.step) as bar:
                 if self.position.epoch > self.position.closed:  # it was stopped between the last step and the validation
                     results = self._end_epoch(log)
-                for loss in self._steps():
+                for loss in self._steps(log):
                     self._after_step(loss, log, bar)
                     self._stop_if_asked()
                     if self.position.batch == 0:
                         results = self._end_epoch(log)
                     self._save_if_due()
-        except (VideoError, RuntimeError) as problem:
+        except RuntimeError as problem:
             self._give_up(problem)
             raise
         finally:
             log.close()
         return results
 
-    def _give_up(self, problem: VideoError | RuntimeError) -> None:
+    def _give_up(self, problem: RuntimeError) -> None:
         """Keeps the state and tells the user what can be mended; returns if it is an error of ours."""
         kept = f"; the state after step {self.position.step} is kept, --resume continues it"
-        died = "DataLoader worker" in str(problem)
-        if isinstance(problem, VideoError):
-            told = f"{problem}, though it could be read before; put it back or mend it{kept}"
-        elif isinstance(problem, torch.OutOfMemoryError):
+        died = isinstance(problem, WorkersLost)
+        if isinstance(problem, torch.OutOfMemoryError):
             told = f"the memory of {self.device} ran out; use half the --batch_size and twice the --accumulate in a new folder"
         elif died:
-            told = f"a decoding process was ended from outside or crashed; look at the memory, lower --workers{kept}"
+            told = f"{problem}{kept}"
         else:
             return
         self._save()
@@ -172,12 +185,19 @@ class Run:
             "command": sys.argv,
             "protocol": describe_protocol(self.config.sampling, self.config.views),
             "settings": self.config.settings(),
-            "data": {"root": str(self.manifest.root), "counts": self.manifest.counts()} | self.manifest.census(),
+            "data": {
+                "root": str(self.manifest.root),
+                "counts": self.manifest.counts(),
+                "left_out": self.found.bad,
+                "quarantined": self.earlier.get("data", {}).get("quarantined", self.found.quarantined),
+            }
+            | self.manifest.census(),
+            "skipped": self.earlier.get("skipped", {}) | self.skipped,
             "plan": asdict(self.plan),
             "shared_clips": isinstance(self.clips, KeptClips),
             "versions": versions(),
         }
-        write_whole(self.output / "run.json", json.dumps(record, indent=2, default=str) + "\n")
+        write_whole(self.output / RECORD, json.dumps(record, indent=2, default=str) + "\n")
 
     def _clips(self, kept: Path | None) -> KeyedClips:
         """The training clips, by way of the folder of those that other runs have decoded, if there is one."""
@@ -198,18 +218,22 @@ class Run:
             print(f"decoded clips cannot be kept in {kept} ({problem.strerror}): this run decodes its own", file=sys.stderr)
             return clips
 
-    def _steps(self) -> Iterator[float]:
-        """Makes one optimizer step after another, advances `position` and yields each step's mean loss."""
-        batches = iter(
-            train_loader(
-                self.clips,
-                batch_size=self.training.batch_size,
-                num_epochs=self.training.epochs,
-                first_epoch=self.position.epoch,
-                first_batch=self.position.batch,
-                workers=self.workers,
-                pin_memory=self.device.type == "cuda",
-            )
+    def _steps(self, log: Log) -> Iterator[float | None]:
+        """Makes one optimizer step after another, advances `position` and yields each step's mean loss.
+
+        None for a step whose videos were all unreadable: nothing is learnt in it.
+        """
+        lost = self.position.lost
+        self.clips.lost.update({i: lost[v.name] for i, v in enumerate(self.videos) if v.name in lost})
+        batches = steady_train(
+            self.clips,
+            batch_size=self.training.batch_size,
+            num_epochs=self.training.epochs,
+            first_epoch=self.position.epoch,
+            first_batch=self.position.batch,
+            workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            stopped=lambda: self.stop_signal is not None,
         )
         backbone: Any = self.inner.backbone
         while self.position.epoch < self.training.epochs:
@@ -217,10 +241,12 @@ class Run:
             left = self.batches_an_epoch - self.position.batch
             group = [next(batches) for _ in range(min(self.training.accumulate, left))]
             self.waited_seconds = time.monotonic() - began
+            self._note_lost([lost for batch in group for lost in batch.lost], log)
+            clips = sum(len(batch.labels) for batch in group)
             # Validation may have come between: fused attention is for inference (see Backbone.fuse_attention).
             backbone.fuse_attention(self.device.type != "cpu")
             self.model.train()
-            loss = self._step(group)
+            loss = self._step(group) if clips else None
             used = self.position.batch + len(group)
             ended = used == self.batches_an_epoch
             self.step_seconds = time.monotonic() - began
@@ -230,8 +256,31 @@ class Run:
                 epoch=self.position.epoch + ended,
                 batch=0 if ended else used,
                 seconds=self.position.seconds + self.step_seconds,
+                idle=self.position.idle + (clips == 0),
+                lost={self.videos[index].name: reason for index, reason in self.clips.lost.items()},
             )
             yield loss
+
+    def _note_lost(self, lost: Sequence[Lost], log: Log) -> None:
+        """Names videos that were skipped for the first time; DualPathError if they have become too many."""
+        new = {self.videos[one.index].name: one.reason for one in lost if self.videos[one.index].name not in self.skipped}
+        if not new:
+            return
+        for name, reason in new.items():
+            print(f"skipped {name}: {reason}", file=sys.stderr)
+            if name not in self.earlier.get("skipped", {}):
+                log.skipped(self.position, name=name, reason=reason)
+        self.skipped |= new
+        self._write_record()
+        bad, videos = len(self.found.bad) + len(self.skipped), len(self.manifest.videos) + len(self.found.bad)
+        if bad > self.training.max_bad_files * videos:
+            self._save()
+            names = ", ".join(list(self.skipped)[:MOST_NAMES])
+            raise DualPathError(
+                f"{bad} of {videos} videos cannot be used, the last ones found in training ({names}); mend them, or leave "
+                f"them out with --max_bad_files {enough(bad, videos)}; the state after step {self.position.step} is kept, "
+                "--resume continues it"
+            )
 
     def _step(self, group: Sequence[TrainBatch]) -> float:
         warmup = round(self.training.warmup_epochs * self.steps_an_epoch)
@@ -242,6 +291,8 @@ class Run:
         total = 0.0
         self.optimizer.zero_grad()
         for number, batch in enumerate(group):
+            if len(batch.labels) == 0:
+                continue
             torch.manual_seed(draw_seed(self.training.seed, self.position.step, number))
             logits = self.model(batch.frames.to(self.device, non_blocking=True))
             losses = _losses(logits, batch.labels.to(self.device), smoothing=self.training.label_smoothing)
@@ -271,7 +322,10 @@ class Run:
             "that step is kept"
         )
 
-    def _after_step(self, loss: float, log: Log, bar: Bar) -> None:
+    def _after_step(self, loss: float | None, log: Log, bar: Bar) -> None:
+        if loss is None:
+            bar.update(self.position.step, "no video of the step could be read")
+            return
         size = min(self.training.batch_size * self.training.accumulate, len(self.videos))
         speed = log.step(self.position, loss=loss, lr=self.optimizer.param_groups[0]["lr"], clips=size,
                          steps_an_epoch=self.steps_an_epoch, seconds=self.step_seconds, waited=self.waited_seconds)  # fmt: skip
@@ -305,7 +359,14 @@ class Run:
                 batch_size=self.training.batch_size,
                 workers=self.workers,
                 progress=self._stop_if_asked,
+                bad=self.bad_val,
+                stopped=lambda: self.stop_signal is not None,
             )
+            for index, reason in found.failures.items():  # wrong in val_top1
+                if val[index].name not in self.skipped:
+                    print(f"could not be decoded, counted as wrong: {val[index].name}: {reason}", file=sys.stderr)
+                    self.skipped[val[index].name] = reason
+                    self._write_record()
             results |= {"val_top1": found.top(1), "val_mean_class_accuracy": found.summary()["mean_class_accuracy"],
                         "val_protocol": found.protocol}  # fmt: skip
         save_checkpoint(self.output / "last", self.inner, self.spec(results))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from dualpath.data.known import Known, read_checked
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
-from dualpath.data.scan import count_frames, decode_all, scan, too_short
+from dualpath.data.scan import ScanResult, count_frames, decode_all, scan, too_short
 from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar
 from dualpath.engine.state import STATE, check_settings, read_position
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, VideoError
 
 
 def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
@@ -86,18 +87,46 @@ def tell_warnings(manifest: Manifest) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def usable(manifest: Manifest, config: RunConfig, *, checked: Mapping[str, int] | None = None) -> Manifest:
-    """Reads every video; gives the manifest with frame counts and without the unreadable, or tells all of them.
+@dataclass(frozen=True)
+class Usable:
+    """What a run can use.
+
+    Attributes:
+        manifest: with frame counts, without the bad videos.
+        bad: reason by name of those that are left out.
+        quarantined: how many of them were known before, from a data check.
+    """
+
+    manifest: Manifest
+    bad: dict[str, str]
+    quarantined: int = 0
+
+
+def usable(
+    manifest: Manifest,
+    config: RunConfig,
+    *,
+    checked: Mapping[str, int] | Path | None = None,
+    before: Known | None = None,
+) -> Usable:
+    """Reads every video that is not known; gives what can be used, or tells all that cannot.
 
     Args:
         manifest: from `read_manifest`.
         config: how thoroughly, and how many may be left out.
-        checked: number of frames by name of the readable videos, where they have been read before.
+        checked: folder of a data check; or number of frames by name of the readable videos, where another has read them.
+        before: what the run began with, if it is resumed: it goes on with the same videos; one that has gone bad since is
+            skipped whenever it is met.
+
+    Raises:
+        DataError: too many are bad, or a class has none to learn from.
     """
-    if checked is None:
-        videos = _read_all(manifest, config.training)
+    if checked is None or isinstance(checked, Path):
+        known = before or (read_checked(checked) if checked is not None else None)
+        videos, bad, quarantined = _sort_out(manifest, config.training, known, resumed=before is not None)
     else:
         videos = tuple(replace(v, num_frames=checked[v.name]) for v in manifest.videos if v.name in checked)
+        bad, quarantined = {v.name: "was left out before" for v in manifest.videos if v.name not in checked}, 0
     short = too_short(videos, config.sampling.num_frames)
     if short:
         print(
@@ -113,24 +142,58 @@ def usable(manifest: Manifest, config: RunConfig, *, checked: Mapping[str, int] 
     if without:  # the list names them all, the disk holds a part: the indices stay those of the list
         told = f"{len(without)} of {len(kept.classes)} classes have no training video, {without[0]} among them"
         print(f"warning: {told}", file=sys.stderr)
-    return kept
+    return Usable(kept, bad, quarantined)
 
 
-def _read_all(manifest: Manifest, training: TrainConfig) -> tuple[Video, ...]:
+def _sort_out(
+    manifest: Manifest, training: TrainConfig, known: Known | None, *, resumed: bool
+) -> tuple[tuple[Video, ...], dict[str, str], int]:
+    """(videos with frame counts, reasons of the bad ones, how many of these were known to be bad)."""
+    trusted = [known is not None and known.fits(video) for video in manifest.videos]
+    rest = [video for video, trust in zip(manifest.videos, trusted, strict=True) if not trust]
+    result = _read(rest, training) if rest else ScanResult((), ())
+    refused = {id(found.video): found.reason for found in result.bad}
+    counted, videos, bad, quarantined = iter(result.videos), [], {}, 0
+    for video, trust in zip(manifest.videos, trusted, strict=True):
+        if trust and known is not None:
+            quarantined += video.name in known.bad
+            try:
+                videos.append(known.counted(video))
+            except VideoError as problem:
+                bad[video.name] = problem.reason
+        elif id(video) not in refused:
+            videos.append(next(counted))
+        elif resumed and known is not None and video.name in known.frames:
+            videos.append(known.counted(video))
+        else:
+            bad[video.name] = refused[id(video)]
+    if bad and not resumed:
+        _tell_bad(manifest, bad, training)
+    return tuple(videos), bad, quarantined
+
+
+def _read(videos: Sequence[Video], training: TrainConfig) -> ScanResult:
     count = decode_all if training.check == "full" else count_frames
     workers = default_workers(training.workers)
-    with Bar("checking videos", total=len(manifest.videos)) as bar:
-        result = scan(manifest.videos, workers=max(1, workers), progress=bar.tell, count=count)
-    if result.bad:
-        problems = [f"{bad.video.name} {bad.reason}" for bad in result.bad]
-        if len(result.bad) > training.max_bad_files * len(manifest.videos):
-            raise DataError(
-                manifest.root,
-                [*problems, f"{len(result.bad)} of {len(manifest.videos)} videos cannot be used; remove or replace them, "
-                 f"or leave them out with --max_bad_files {math.ceil(100 * len(result.bad) / len(manifest.videos)) / 100}"],
-            )  # fmt: skip
-        print(f"left out {len(result.bad)} unreadable videos:", *problems, sep="\n  ", file=sys.stderr)
-    return result.videos
+    with Bar("checking videos", total=len(videos)) as bar:
+        return scan(videos, workers=max(1, workers), progress=bar.tell, count=count)
+
+
+def _tell_bad(manifest: Manifest, bad: Mapping[str, str], training: TrainConfig) -> None:
+    """Names the bad videos; DataError if they are too many."""
+    problems = [f"{name} {reason}" for name, reason in bad.items()]
+    if len(bad) > training.max_bad_files * len(manifest.videos):
+        raise DataError(
+            manifest.root,
+            [*problems, f"{len(bad)} of {len(manifest.videos)} videos cannot be used; remove or replace them, "
+             f"or leave them out with --max_bad_files {enough(len(bad), len(manifest.videos))}"],
+        )  # fmt: skip
+    print(f"left out {len(bad)} unreadable videos:", *problems, sep="\n  ", file=sys.stderr)
+
+
+def enough(bad: int, videos: int) -> float:
+    """The smallest --max_bad_files of two digits that lets so many pass."""
+    return math.ceil(100 * bad / videos) / 100
 
 
 def default_workers(workers: int) -> int:

@@ -49,6 +49,10 @@ class Bar:
         elif kind is None:
             self._speak()
 
+    def begin_at(self, done: int) -> None:
+        """How many were done before the bar began: they do not count for the time that is left."""
+        self._began_at = done
+
     def update(self, done: int, text: str = "") -> None:
         """Sets how many are done, and the text beside the bar."""
         self.done, self.text = done, text

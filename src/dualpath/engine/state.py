@@ -7,7 +7,7 @@ equals one that was never interrupted, also from the middle of an epoch.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Position:
         closed: epochs whose end is done too: validated, checkpoints written, logged.
         best: best validation top-1 so far; -1 before the first.
         seconds: time spent in training so far, over all sessions.
+        idle: steps that were none, because all their videos were unreadable.
+        lost: reason by name of the videos that are not touched again: they ended or hung the process that read them.
     """
 
     step: int = 0
@@ -46,6 +48,8 @@ class Position:
     closed: int = 0
     best: float = -1.0
     seconds: float = 0.0
+    idle: int = 0
+    lost: dict[str, str] = field(default_factory=dict)
 
 
 def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, run: str) -> None:
@@ -102,7 +106,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     for name, parameter in _trained(model).items():
         if position.step and f"{_MOMENTS[0]}.{name}" in tensors:
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(position.step)),
+                "step": torch.tensor(float(position.step - position.idle)),
                 **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS},
             }
     return position

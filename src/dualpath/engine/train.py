@@ -3,7 +3,8 @@
     prepare: data checked -> backbone, model -> plan told -> loop: step, log, state -> epoch: validate, last, best
 
 A run's folder:
-    run.json                     settings, data counts, versions
+    run.json                     settings, data counts, skipped videos, versions
+    videos.json                  frames of every video, as --resume takes them
     log.jsonl, tensorboard/      one line a step, one an epoch
     training_state.safetensors   for --resume
     last/, best/                 checkpoints
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from dualpath.data.known import read_known
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
@@ -36,7 +38,7 @@ def train(
     config: RunConfig,
     *,
     resume: bool = False,
-    checked: Mapping[str, int] | None = None,
+    checked: Mapping[str, int] | Path | None = None,
     kept: Path | None = None,
 ) -> dict[str, Any]:
     """Trains a model on a data set and leaves its checkpoints in `output`.
@@ -46,7 +48,8 @@ def train(
         output: the run's folder; it must not hold another run, unless `resume`.
         config: all settings.
         resume: continue the run in `output`; its settings must be the same.
-        checked: number of frames by name of the readable videos, where they have been read before.
+        checked: folder of a `dualpath data check`, whose quarantine is honoured and whose counts are taken; or number of
+            frames by name of the readable videos, where another has read them.
         kept: folder of decoded training clips to be shared with other runs of the same seed, see `dualpath.data.kept`.
 
     Returns:
@@ -69,8 +72,8 @@ def train(
         backbone = load_backbone(config.backbone, dtype=dtype)
         backbone.gradient_checkpointing = training.gradient_checkpointing
         model = build_model(config.method, backbone, num_classes=classes, config=config.options, seed=training.seed)
-        manifest = usable(manifest, config, checked=checked)
-        run = Run(output, config, manifest, model.to(device), plan, device, resume=resume, kept=kept)
+        found = usable(manifest, config, checked=checked, before=read_known(output) if resume else None)
+        run = Run(output, config, found, model.to(device), plan, device, resume=resume, kept=kept)
         return run.go()
 
 

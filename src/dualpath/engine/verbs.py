@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dualpath.data.known import read_checked
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision
@@ -74,12 +75,17 @@ def evaluate_data(
     batch_size: int,
     workers: int,
     shuffle_frames: bool,
+    checked: Path | None = None,
 ) -> tuple[Evaluation, Path]:
-    """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to."""
+    """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to.
+
+    With `checked`, the folder of a data check, quarantined videos are wrong without being tried.
+    """
     if batch_size < 1:
         raise DualPathError(f"batch_size is {batch_size}, but it must be at least 1")
     if split not in SPLITS + FOLDS:
         raise DualPathError(f"unknown split {split!r}; there are {', '.join(SPLITS + FOLDS)}")
+    known = read_checked(checked) if checked else None
     folder = find_checkpoint(checkpoint)
     classifier = load(folder, weights=weights, precision=precision, protocol=protocol)
     spec = classifier.spec
@@ -99,6 +105,12 @@ def evaluate_data(
             "on it keeps for validation; if none of them was trained on, --split all takes every one",
             file=sys.stderr,
         )
+    bad: dict[int, str] = {}
+    if known is not None:
+        fitting = [known.fits(video) for video in videos]
+        bad = {i: known.bad[v.name] for i, v in enumerate(videos) if fitting[i] and v.name in known.bad}
+        counts = [known.frames.get(v.name) if fit else None for v, fit in zip(videos, fitting, strict=True)]
+        videos = tuple(replace(v, num_frames=n) if n else v for v, n in zip(videos, counts, strict=True))
     with Bar(f"evaluating {split}", total=len(videos)) as bar:
         evaluation = evaluate(
             classifier,
@@ -108,6 +120,7 @@ def evaluate_data(
             workers=default_workers(workers),
             shuffle_frames=shuffle_frames,
             progress=bar.tell,
+            bad=bad,
         )
     evaluation = replace(evaluation, data=manifest.census())
     name = split if fold is None else f"{split}-{fold}"

@@ -1,0 +1,269 @@
+"""Looks into every file of a data set before anything is learnt from it.
+
+    manifest --ask(inspect) in children--> files.jsonl --find--> Check(records, findings) --write--> check.json, quarantine.csv
+
+A check's folder can be checked into again: files that have not changed since are not read again.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from PIL import Image
+
+from dualpath.data.findings import Finding, find
+from dualpath.data.manifest import Manifest, Split
+from dualpath.data.records import FILES, VERSION, Record, appending, read_records, stamp_of
+from dualpath.data.scan import Refusal, ask
+from dualpath.errors import DualPathError
+from dualpath.files import write_whole
+from dualpath.video.inspect import Inspection, inspect
+
+CHECK, QUARANTINE = "check.json", "quarantine.csv"
+MOST_SHOWN, MOST_A_CLASS = 240, 8  # files whose pictures are kept for the report
+look_into: Callable[[Path], Inspection] = inspect
+"""What runs on each file in the children."""
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """How a data set is checked.
+
+    Attributes:
+        num_frames: frames of a clip; shorter videos are told.
+        max_bad_files: share of unusable files up to which the data count as usable.
+        workers: processes that read; -1 takes all cores.
+        seconds: time limit for one file, to which comes 2 s a megabyte.
+    """
+
+    num_frames: int = 16
+    max_bad_files: float = 0.01
+    workers: int = -1
+    seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise DualPathError(f"num_frames is {self.num_frames}, but it must be at least 1")
+        if not 0 <= self.max_bad_files <= 1:
+            raise DualPathError(f"max_bad_files is {self.max_bad_files}, but it must be within 0 and 1")
+        if self.workers < 1 and self.workers != -1:
+            raise DualPathError(f"workers is {self.workers}, but it must be at least 1, or -1 for all cores")
+        if not 0 < self.seconds < 10**6:
+            raise DualPathError(f"seconds is {self.seconds}, but it must be a number above 0")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a check is: files done, before and in this session; frames decoded in this session."""
+
+    done: int
+    total: int
+    files: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    Attributes:
+        manifest: what was checked.
+        records: by name, one for each video, in the manifest's order.
+        findings: the gravest first.
+        config: how it was checked.
+        seconds: what this session took.
+        read: how many files this session read; the others were known.
+    """
+
+    manifest: Manifest
+    records: dict[str, Record]
+    findings: tuple[Finding, ...]
+    config: CheckConfig
+    seconds: float
+    read: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing found is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    @property
+    def bad(self) -> dict[str, str]:
+        """Reason by name of the files that cannot be used."""
+        return {name: reason for name, record in self.records.items() if (reason := record.bad) is not None}
+
+    @property
+    def good(self) -> dict[str, Inspection]:
+        """What the usable files hold, by name."""
+        return {n: r.inspection for n, r in self.records.items() if r.inspection is not None and r.bad is None}
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the files one by one, as plain values."""
+        seen = list(self.good.values())
+        return {
+            "version": VERSION,
+            "root": str(self.manifest.root),
+            "source": self.manifest.source,
+            "usable": self.usable,
+            "files": len(self.records),
+            "bad_files": len(self.bad),
+            "max_bad_files": self.config.max_bad_files,
+            "num_frames": self.config.num_frames,
+            "left_aside": len(self.manifest.skipped),
+            "frames": sum(one.num_frames for one in seen),
+            "classes": list(self.manifest.classes),
+            "videos": self.manifest.counts(),
+            "usable_videos": self.usable_counts(),
+            "length_s": spread([one.duration for one in seen]),
+            "frames_a_video": spread([one.num_frames for one in seen]),
+            "fps": spread([one.fps for one in seen]),
+            "short_side": spread([min(one.width, one.height) for one in seen]),
+            **{key: tally([getattr(one, key) for one in seen]) for key in ("codec", "container", "pixel_format", "bit_depth")},
+            "sizes": tally([f"{one.width}x{one.height}" for one in seen]),
+            "with_sound": sum(one.has_audio for one in seen),
+            "variable_frame_rate": sum(one.variable for one in seen),
+            "findings": [finding.as_json() for finding in self.findings],
+            "bad": self.bad,
+        }
+
+    def usable_counts(self) -> dict[str, dict[str, int]]:
+        """Usable videos of each class in each split."""
+        bad = self.bad
+        found = Counter((video.split, video.label) for video in self.manifest.videos if video.name not in bad)
+        return {split: {c: found[split, i] for i, c in enumerate(self.manifest.classes)} for split in get_args(Split)}
+
+    def write(self, folder: Path) -> None:
+        """check.json and quarantine.csv, each whole or not at all."""
+        out = io.StringIO()
+        csv.writer(out).writerows([("path", "reason"), *self.bad.items()])
+        write_whole(folder / QUARANTINE, out.getvalue().encode("utf-8", "surrogateescape"))
+        write_whole(folder / CHECK, json.dumps(self.as_json(), indent=2) + "\n")
+
+
+def check_data(
+    manifest: Manifest, folder: Path, config: CheckConfig | None = None, *, progress: Callable[[Progress], None] | None = None
+) -> Check:
+    """Reads what is not known yet of a data set, in child processes, and judges all of it.
+
+    A script that calls this must keep its own doings under `if __name__ == "__main__":`, because children are spawned.
+
+    Args:
+        manifest: from `read_manifest`.
+        folder: a new one, or one of an earlier check of the same data: it goes on.
+        config: how.
+        progress: is told after each file.
+
+    Raises:
+        DualPathError: the folder holds something else or cannot be written.
+    """
+    config = config or CheckConfig()
+    check_folder(folder)
+    began = time.monotonic()
+    videos = list({video.name: video for video in manifest.videos}.values())  # parts of one file are one file
+    stamps = {video.name: stamp_of(video.path) for video in videos}
+    known = read_records(folder)
+    records = {name: record for name, record in known.items() if stamps.get(name) == record.stamp and not _late(record)}
+    todo = [video for video in videos if video.name not in records]
+    shown, frames = shown_files(manifest), 0
+    workers = config.workers if config.workers > 0 else os.cpu_count() or 1
+    with (
+        appending(folder) as file,
+        closing(ask([video.path for video in todo], look_into, workers=workers, seconds=config.seconds)) as answers,
+    ):
+        for number, (index, answer) in enumerate(answers):
+            name = todo[index].name
+            if isinstance(answer, Refusal):
+                record = Record(name, stamps[name], answer.reason)
+            else:
+                pictures = tuple(jpeg(picture) for picture in answer.thumbnails) if name in shown else ()
+                record = Record(name, stamps[name], None, answer, pictures)
+                frames += answer.num_frames
+            records[name] = record
+            file.write(record.as_line())
+            if progress is not None:
+                progress(Progress(len(records), len(videos), number + 1, frames))
+    ordered = {video.name: records[video.name] for video in videos}
+    findings = find(manifest, ordered, num_frames=config.num_frames, max_bad_files=config.max_bad_files)
+    return Check(manifest, ordered, findings, config, time.monotonic() - began, len(todo))
+
+
+def with_pictures(check: Check, folder: Path, names: Sequence[str]) -> Check:
+    """The same with pictures of these files, which are read once more where theirs were not kept."""
+    paths = {video.name: video.path for video in check.manifest.videos}
+    good = check.good
+    todo = [name for name in dict.fromkeys(names) if name in good and not check.records[name].pictures]
+    records = dict(check.records)
+    with (
+        appending(folder) as file,
+        closing(ask([paths[name] for name in todo], look_into, seconds=check.config.seconds)) as answers,
+    ):
+        for index, answer in answers:
+            name = todo[index]
+            if not isinstance(answer, Refusal):
+                records[name] = replace(records[name], pictures=tuple(jpeg(picture) for picture in answer.thumbnails))
+                file.write(records[name].as_line())
+    return replace(check, records=records)
+
+
+def _late(record: Record) -> bool:
+    """Whether it may do better on another day: with more time, or a less busy machine."""
+    return record.problem is not None and record.problem.startswith("took longer than")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that cannot be written or that holds something other than a check."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "is a file" if not there.is_dir() else "may not be written to"
+        raise DualPathError(f"the output {folder} cannot be a folder: {there} {why}; give another one with --output")
+    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if held and FILES not in held:
+        raise DualPathError(f"the output folder {folder} holds other files ({held[0]} ...); give a new folder with --output")
+
+
+def shown_files(manifest: Manifest) -> frozenset[str]:
+    """Names of the files whose pictures are kept: all of a small set, else a few of each class, by a hash of their names."""
+    if len(manifest.videos) <= MOST_SHOWN:
+        return frozenset(video.name for video in manifest.videos)
+    each = min(MOST_A_CLASS, max(1, MOST_SHOWN // max(1, len(manifest.classes))))
+    by_label: dict[int, list[str]] = {}
+    for video in manifest.videos:
+        by_label.setdefault(video.label, []).append(video.name)
+
+    def rank(name: str) -> bytes:
+        return hashlib.sha256(os.fsencode(name)).digest()
+
+    return frozenset(name for names in by_label.values() for name in sorted(set(names), key=rank)[:each])
+
+
+def jpeg(picture: Any) -> str:
+    """A picture, uint8 (h, w, 3), as a small JPEG in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=75)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def spread(values: Sequence[float | int | None]) -> dict[str, float] | None:
+    """Smallest, middle and largest of those that are known; None if none is."""
+    known = sorted(float(value) for value in values if value is not None)
+    if not known:
+        return None
+    return {"smallest": known[0], "median": statistics.median(known), "largest": known[-1], "mean": statistics.fmean(known)}
+
+
+def tally(values: Sequence[Any]) -> dict[str, int]:
+    """How often each value is there, the most frequent first."""
+    return {str(value): times for value, times in Counter(values).most_common()}

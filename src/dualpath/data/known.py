@@ -1,0 +1,104 @@
+"""What is known of videos before a run, so that they need not be read again: from `dualpath data check`, or a run's start.
+
+A file that has changed since (its size or the time of its change) is not known any more.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dualpath.data.check import CHECK, QUARANTINE
+from dualpath.data.manifest import Video
+from dualpath.data.records import FILES, Stamp, read_records, stamp_of
+from dualpath.errors import DualPathError, VideoError
+from dualpath.files import write_whole
+
+VIDEOS = "videos.json"
+
+
+@dataclass(frozen=True)
+class Known:
+    """Files by name.
+
+    Attributes:
+        frames: how many frames the usable ones have.
+        bad: why the others are not to be used.
+        stamps: size and time of change of those that were looked at.
+        of_files: whether frames are those of whole files, also where videos are segments of them.
+    """
+
+    frames: Mapping[str, int]
+    bad: Mapping[str, str]
+    stamps: Mapping[str, Stamp]
+    of_files: bool = False
+
+    def fits(self, video: Video) -> bool:
+        """Whether this file is known, and is still the same."""
+        if video.name not in self.frames and video.name not in self.bad:
+            return False
+        return video.name not in self.stamps or self.stamps[video.name] == stamp_of(video.path)
+
+    def counted(self, video: Video) -> Video:
+        """The same with `num_frames` filled in.
+
+        Raises:
+            VideoError: it is known to be bad, or a segment that its file is too short for.
+        """
+        if video.name in self.bad:
+            raise VideoError(video.path, self.bad[video.name])
+        frames = self.frames[video.name]
+        return video.counted(frames) if self.of_files else replace(video, num_frames=frames)
+
+
+def read_checked(folder: Path) -> Known:
+    """What a finished `dualpath data check` has left behind; the quarantine list may have been edited since.
+
+    Raises:
+        DualPathError: there is none, or it cannot be read.
+    """
+    missing = [name for name in (CHECK, FILES, QUARANTINE) if not (folder / name).is_file()]
+    if missing:
+        raise DualPathError(
+            f"{folder} holds no finished data check: {missing[0]} is missing; make one with "
+            f"dualpath data check DATA --output {folder}"
+        )
+    records = read_records(folder)
+    try:
+        with (folder / QUARANTINE).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            bad = {row["path"]: row["reason"] or "stands in the quarantine list" for row in csv.DictReader(file)}
+    except (OSError, KeyError, TypeError, csv.Error) as problem:
+        raise DualPathError(
+            f"{folder / QUARANTINE} cannot be read; it needs the columns path,reason (check the data again)"
+        ) from problem
+    good = {name: record.inspection for name, record in records.items() if record.bad is None}
+    frames = {name: seen.num_frames for name, seen in good.items() if seen is not None and name not in bad}
+    return Known(frames, bad, {name: record.stamp for name, record in records.items()}, of_files=True)
+
+
+def write_known(folder: Path, videos: Sequence[Video], bad: Mapping[str, str]) -> None:
+    """Keeps in a run's folder what it starts with: it resumes with the same videos even if one has gone bad since."""
+    told = {video.name: {"frames": video.num_frames, "stamp": stamp_of(video.path)} for video in videos}
+    told |= {name: {"bad": reason} for name, reason in bad.items()}
+    write_whole(folder / VIDEOS, json.dumps(told) + "\n")
+
+
+def read_known(folder: Path) -> Known | None:
+    """What `write_known` has kept; None if there is nothing.
+
+    Raises:
+        DualPathError: a damaged file.
+    """
+    path = folder / VIDEOS
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text())
+        frames = {name: int(one["frames"]) for name, one in told.items() if one.get("frames") is not None}
+        stamps = {name: (int(told[name]["stamp"][0]), int(told[name]["stamp"][1])) for name in frames}
+        return Known(frames, {name: str(one["bad"]) for name, one in told.items() if "bad" in one}, stamps)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
+        raise DualPathError(f"{path} is damaged ({problem!r}); delete it, and the videos are read again") from problem

@@ -1,0 +1,146 @@
+"""What is found follows from the records alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualpath.data.findings import Finding, count, find, similar
+from dualpath.data.manifest import Manifest, Split, Video
+from dualpath.data.records import Record
+from dualpath.video.inspect import Inspection
+
+PLAIN = Inspection(
+    num_frames=100, listed_frames=100, error=None, corrupt_frames=0, fps=25.0, duration=4.0, smallest_step=0.04,
+    largest_step=0.04, variable=False, width=64, height=48, size_changes=0, rotation=0, pixel_format="yuv420p", bit_depth=8,
+    hdr=False, alpha=False, codec="h264", container="mp4", has_audio=False, keyframe_distance=12, content="", look="",
+)  # fmt: skip
+
+
+def video(name: str, label: int = 0, split: Split = "train", group: str | None = None) -> Video:
+    return Video(Path("/d") / name, name, label, split, group)
+
+
+def found(videos: list[Video], *, most: float = 0.01, **seen: Inspection | str) -> dict[str, Finding]:
+    """Findings by kind; `seen` says by name what a file holds, or what is wrong with it."""
+    records = {}
+    for place, one in enumerate(videos):
+        told = seen.get(one.name, replace(PLAIN, content=str(place)))
+        told = (None, told) if isinstance(told, Inspection) else (told, None)
+        records[one.name] = Record(one.name, (1, 1), *told)
+    manifest = Manifest(Path("/d"), ("x", "y"), tuple(videos), "csv")
+    return {finding.kind: finding for finding in find(manifest, records, num_frames=16, max_bad_files=most)}
+
+
+BOTH = [video("a"), video("b", 1), video("c"), video("d", 1)]
+
+
+def test_a_plain_data_set_has_nothing_to_be_told() -> None:
+    assert found(BOTH) == {}
+
+
+def test_bad_files_and_their_limit() -> None:
+    gone = found(BOTH, a="is empty")["unreadable"]
+    assert (gone.severity, gone.files) == ("error", ("a",))
+    assert gone.text == "1 of 4 files (25.0%) cannot be used; --max_bad_files allows 1.00%"
+    assert found(BOTH, most=0.25, a="is empty")["unreadable"].severity == "warning"
+    cut = found(BOTH, most=1.0, a=replace(PLAIN, num_frames=57, error="Invalid data"))["unreadable"]
+    assert cut.files == ("a",)
+    record = Record("a", (1, 1), None, replace(PLAIN, num_frames=57, error="Invalid data"))
+    assert record.bad == "breaks off: only 57 of 100 frames could be decoded (Invalid data)"
+
+
+def test_labels_and_classes() -> None:
+    wrong = found([*BOTH, video("e", 2), video("f", -1)])
+    assert (wrong["label-range"].severity, wrong["label-range"].files) == ("error", ("e", "f"))
+    assert wrong["label-range"].text == "2 labels are outside 0 to 1"
+    empty = found(BOTH, most=1.0, b="is empty", d="is empty")["empty-class"]
+    assert (empty.severity, empty.text) == ("error", "1 class has no usable training video: 'y'")
+    assert found([video("a", split="test")]) == {}
+    many = found([*BOTH, *(video(f"m{i}") for i in range(30))])["unbalanced"]
+    assert many.text == "the classes are unbalanced: 32 training videos of 'x', 2 of 'y', 17 in the middle"
+
+
+def test_groups_that_cross_splits() -> None:
+    crossing = [*BOTH, video("e", group="g"), video("f", split="test", group="g"), video("h", group="k")]
+    finding = found(crossing)["group-crosses"]
+    assert (finding.severity, finding.sets) == ("error", (("e", "f"),))
+
+
+def test_copies_by_where_they_are() -> None:
+    same = replace(PLAIN, content="same", look="f" * 48)
+    within = found([*BOTH, video("e")], a=same, e=same)
+    assert list(within) == ["copies"]  # not told again as looking alike
+    assert (within["copies"].severity, within["copies"].sets) == ("warning", (("a", "e"),))
+    across = found([*BOTH, video("e", split="test")], a=same, e=same)
+    assert list(across) == ["copies-across-splits"]
+    assert across["copies-across-splits"].text.endswith("the same pictures in more than one split: accuracies are too high")
+    both = found([*BOTH, video("e", 1, "test")], a=same, e=same)
+    assert list(both) == ["copies-with-other-labels", "copies-across-splits"]
+    parts = found([*BOTH, video("a")], a=same)  # two entries for one file
+    assert parts == {}
+
+
+def test_lookalikes() -> None:
+    look = "123456789abcdef0" * 3
+    near = f"{int(look, 16) ^ 0b1011:048x}"
+    again = replace(PLAIN, content="again", look=near)
+    alike = found([*BOTH, video("e")], a=replace(PLAIN, content="first", look=look), e=again)
+    assert (alike["lookalikes"].severity, alike["lookalikes"].files) == ("note", ("a", "e"))
+    across = found([*BOTH, video("e", split="val")], a=replace(PLAIN, content="first", look=look), e=again)
+    assert across["lookalikes-across-splits"].severity == "warning"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 14))
+def test_similar_equals_looking_at_all_pairs(seed: int, flips: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = [int.from_bytes(rng.bytes(24), "big") for _ in range(4)]
+    for base in (0, 0, 1):
+        codes.append(codes[base] ^ sum(1 << int(bit) for bit in rng.choice(192, flips, replace=False)))
+    looks = [*(f"{code:048x}" for code in codes), "", ""]
+    near = {(i, j) for i, one in enumerate(codes) for j, other in enumerate(codes) if (one ^ other).bit_count() <= 11}
+    sets = []
+    for i in range(len(codes)):  # grown one by one until nothing is added
+        members = {i}
+        while grown := {k for j in members for k in range(len(codes)) if (j, k) in near} - members:
+            members |= grown
+        if len(members) > 1 and sorted(members) not in sets:
+            sets.append(sorted(members))
+    assert sorted(map(sorted, similar(looks))) == sorted(sets)
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity", "change"),
+    [
+        ("one-frame", "warning", {"num_frames": 1, "listed_frames": 1}),
+        ("short", "warning", {"num_frames": 15, "listed_frames": 15}),
+        ("patched", "warning", {"corrupt_frames": 2}),
+        ("size-changes", "warning", {"size_changes": 1}),
+        ("header-lies", "note", {"listed_frames": 101}),
+        ("variable-rate", "note", {"variable": True}),
+        ("rotated", "note", {"rotation": 90}),
+        ("hdr", "note", {"hdr": True}),
+        ("alpha", "note", {"alpha": True}),
+        ("slow-seek", "note", {"keyframe_distance": 61}),
+    ],
+)
+def test_oddities(kind: str, severity: str, change: dict[str, int]) -> None:
+    told = found(BOTH, c=replace(PLAIN, content="c", **change))
+    assert list(told) == [kind]
+    assert (told[kind].severity, told[kind].files) == (severity, ("c",))
+    assert told[kind].text.startswith("1 ")
+    assert "|" not in told[kind].text
+
+
+def test_count() -> None:
+    assert (count(1, "video"), count(1200, "video"), count(2, "label is|labels are")) == (
+        "1 video",
+        "1,200 videos",
+        "2 labels are",
+    )

@@ -1,0 +1,77 @@
+"""What a data check knows is taken, as long as the files are the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dualpath.data.check import CHECK, QUARANTINE
+from dualpath.data.known import VIDEOS, Known, read_checked, read_known, write_known
+from dualpath.data.manifest import Video
+from dualpath.data.records import Record, appending, stamp_of
+from dualpath.errors import DualPathError
+from dualpath.video.inspect import inspect
+from videos import write_video
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished check of a, b (bad) and c (breaks off)."""
+    out = tmp_path / "check"
+    seen = inspect(write_video(tmp_path / "a.mp4", 9))
+    (tmp_path / "b.mp4").write_text("no video")
+    (tmp_path / "c.mp4").write_bytes(b"c")
+    with appending(out) as file:
+        file.write(Record("a.mp4", stamp_of(tmp_path / "a.mp4"), None, seen).as_line())
+        file.write(Record("b.mp4", stamp_of(tmp_path / "b.mp4"), "is not a video but a text file").as_line())
+        file.write(Record("c.mp4", stamp_of(tmp_path / "c.mp4"), None, replace(seen, error="Invalid data")).as_line())
+    (out / QUARANTINE).write_text("path,reason\r\nb.mp4,is not a video but a text file\r\nc.mp4,breaks off\r\n")
+    (out / CHECK).write_text("{}")
+    return out
+
+
+def video(folder: Path, name: str) -> Video:
+    return Video(folder.parent / name, name, 0, "train")
+
+
+def test_a_check_is_taken_while_files_stay_the_same(folder: Path) -> None:
+    known = read_checked(folder)
+    assert known.frames == {"a.mp4": 9}
+    assert known.bad == {"b.mp4": "is not a video but a text file", "c.mp4": "breaks off"}
+    assert [known.fits(video(folder, name)) for name in ("a.mp4", "b.mp4", "c.mp4", "d.mp4")] == [True, True, True, False]
+    os.utime(folder.parent / "a.mp4", ns=(5, 5))
+    (folder.parent / "b.mp4").write_text("mended, and longer")
+    (folder.parent / "c.mp4").unlink()
+    assert [known.fits(video(folder, name)) for name in ("a.mp4", "b.mp4", "c.mp4")] == [False, False, False]
+
+
+def test_the_quarantine_list_may_be_edited(folder: Path) -> None:
+    (folder / QUARANTINE).write_text("path,reason\na.mp4,\nd.mp4,blurred\n")
+    known = read_checked(folder)
+    assert known.bad == {"a.mp4": "stands in the quarantine list", "d.mp4": "blurred"}
+    assert known.frames == {}
+    assert known.fits(video(folder, "d.mp4"))
+    assert not known.fits(video(folder, "b.mp4"))  # to be read again
+
+
+def test_what_is_no_check_is_said(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DualPathError, match=r"holds no finished data check: check.json is missing; make one with"):
+        read_checked(tmp_path)
+    (folder / QUARANTINE).write_text("name;why\na;b\n")
+    with pytest.raises(DualPathError, match="it needs the columns path,reason"):
+        read_checked(folder)
+
+
+def test_a_run_keeps_what_it_began_with(tmp_path: Path) -> None:
+    assert read_known(tmp_path) is None
+    one = replace(video(tmp_path / "x", "a.mp4"), num_frames=9)
+    (tmp_path / "a.mp4").write_text("content")
+    write_known(tmp_path, [one], {"b.mp4": "is empty (0 bytes)"})
+    known = read_known(tmp_path)
+    assert known == Known({"a.mp4": 9}, {"b.mp4": "is empty (0 bytes)"}, {"a.mp4": stamp_of(tmp_path / "a.mp4")})
+    (tmp_path / VIDEOS).write_text("[1]")
+    with pytest.raises(DualPathError, match="is damaged"):
+        read_known(tmp_path)
