@@ -89,24 +89,25 @@ def time_check(paths: list[Path], folder: Path) -> dict[str, float]:
     return {"frames_per_s": frames / (ended - told[1][0]), "seconds": ended - began}
 
 
-def time_processor(paths: list[Path], folder: Path) -> dict[str, float]:
+def time_processor(paths: list[Path], different: int, folder: Path) -> dict[str, float]:
     """Processor seconds of a file: raw, inspected, and what the parent adds; the best of two each."""
     raw, inspected = 0.0, 0.0
-    for path in paths:
+    for path in paths[:different]:
         seconds: dict[str, list[float]] = {"raw": [], "inspect": []}
         for _ in range(2):
             for name, do in (("raw", decode_raw), ("inspect", inspect)):
                 began = time.process_time()
                 do(path)
                 seconds[name].append(time.process_time() - began)
-        raw, inspected = raw + min(seconds["raw"]), inspected + min(seconds["inspect"])
+        raw += min(seconds["raw"]) / different
+        inspected += min(seconds["inspect"]) / different
     began = time.process_time()
     time_check(paths, folder)
-    parent = time.process_time() - began
+    parent = (time.process_time() - began) / len(paths)
     return {
-        "raw_s_a_file": raw / len(paths),
-        "inspect_s_a_file": inspected / len(paths),
-        "parent_s_a_file": parent / len(paths),
+        "raw_s_a_file": raw,
+        "inspect_s_a_file": inspected,
+        "parent_s_a_file": parent,
         "ratio_of_children": raw / inspected,
         "ratio_with_parent": raw / (inspected + parent),
     }
@@ -128,7 +129,7 @@ def main() -> None:
                 draw(path, i)
             else:
                 path.write_bytes(paths[i % options.different].read_bytes())
-        processor = time_processor(paths[: options.different], folder / "processor")
+        processor = time_processor(paths, options.different, folder / "processor")
         print(f"processor time of raw decoding to that of a check: {processor['ratio_with_parent']:.3f}")
         rounds = []
         for number in range(options.rounds):

@@ -33,7 +33,7 @@ from dualpath.files import write_whole
 from dualpath.video.inspect import Inspection, inspect
 
 CHECK, QUARANTINE = "check.json", "quarantine.csv"
-MOST_SHOWN, MOST_A_CLASS = 240, 8  # files whose pictures are kept for the report
+MOST_SHOWN, MOST_A_CLASS = 120, 8  # files whose pictures are kept for the report
 look_into: Callable[[Path], Inspection] = inspect
 """What runs on each file in the children."""
 
