@@ -95,7 +95,7 @@ def test_what_is_no_file_is_named_and_nobody_waits_for_it(tmp_path):
         "pipe.mp4": "is no file but a named pipe",
         "link.mp4": "is a link to a file that is not there",
         "endless.mp4": "is no file but a device",
-        "folder.mp4": "is a folder, not a video file",
+        "folder.mp4": "is a folder without numbered pictures, no video",
         "socket.mp4": "is no file but a socket",
     }
 

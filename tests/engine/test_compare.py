@@ -377,7 +377,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_clips_that_it_left(
     with pytest.MonkeyPatch.context() as patch:
         count_decoded(patch, decoded, stop_after=18)  # in the second of three batches of the second epoch
         assert main(again) == 2
-    assert "is broken, though it could be read before" in capsys.readouterr().err
+    assert "mend them, or leave them out with --max_bad_files" in capsys.readouterr().err
     assert [path.name for path in (fresh / ".clips").iterdir()] == ["seed3"]
     with pytest.MonkeyPatch.context() as patch:
         count_decoded(patch, decoded)
