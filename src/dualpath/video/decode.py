@@ -13,9 +13,8 @@ FFmpeg's and PyAV's errors all become a `VideoError`. PyAV mutes FFmpeg's log un
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,8 +31,9 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from dualpath.errors import VideoError
+from dualpath.errors import DualPathError, VideoError
 from dualpath.video.pictures import orientation, scaled, seconds, to_rgb
+from dualpath.video.places import Place, find_place, opened_place
 
 NO_PICTURE = 19  # bytes: an MPEG-4 packet up to this long may be a mere placeholder (DivX "packed" streams: HMDB51)
 
@@ -169,11 +169,13 @@ def read_frames(path: str | Path, indices: Sequence[int], *, short_side: int | N
 def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens `path`, closes it whatever happens, and turns what PyAV raises meanwhile into a VideoError."""
     try:
-        _check_file(path)
-        # "file:" keeps a colon in a name from being read as a protocol, the whitelist keeps a playlist disguised as
-        # a video from reaching the network, and old AVI metadata is often not UTF-8.
-        options = {"protocol_whitelist": "file"}
-        with av.open(f"file:{os.fspath(path)}", metadata_errors="ignore", options=options) as container:
+        with ExitStack() as stack:
+            place = stack.enter_context(opened_place(path))
+            _check_file(path, place)
+            # The whitelist keeps a playlist disguised as a video from reaching the network, and old AVI metadata is often
+            # not UTF-8.
+            options = {"protocol_whitelist": place.protocols}
+            container = stack.enter_context(av.open(place.url, metadata_errors="ignore", options=options))
             # A cover picture of a sound file counts as video for FFmpeg, not for us.
             pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
             if not pictures:
@@ -183,24 +185,18 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
             yield container, stream
-    except VideoError:
+    except DualPathError:
         raise
     except (FFmpegError, OSError, EOFError, ValueError) as problem:
         said = getattr(problem, "strerror", None) or str(problem)
         raise VideoError(path, f"cannot be read as a video: damaged, cut short or something else ({said})") from problem
 
 
-def _check_file(path: str | Path) -> None:
-    """Says what is wrong with a path that FFmpeg would only call invalid data."""
-    file = Path(path)
-    if not file.exists():
-        raise VideoError(path, "there is no such file")
-    if file.is_dir():
-        raise VideoError(path, "is a folder, not a video file")
-    if file.stat().st_size == 0:
+def _check_file(path: str | Path, place: Place) -> None:
+    """Says what is wrong with a file that FFmpeg would only call invalid data."""
+    if place.length == 0:
         raise VideoError(path, "is empty (0 bytes)")
-    with file.open("rb") as opened:
-        head = opened.read(512)
+    head = place.read(512)
     if head.startswith(b"version https://git-lfs"):
         raise VideoError(path, "is not the video but a Git LFS pointer to it; fetch it with `git lfs pull`")
     text = head.decode("utf-8", errors="ignore").encode()  # a character cut in half at the end is no objection
@@ -290,8 +286,8 @@ def _decoded(path: str | Path, container: InputContainer, stream: VideoStream, *
 
 def _index_ends_past_file(path: str | Path, container: InputContainer, stream: VideoStream) -> bool:
     """Whether bytes are missing: an index entry, or the size that a RIFF header states, lies past the file's end."""
-    size = Path(path).stat().st_size
+    place = find_place(path)
+    size = place.length
     if container.format.name == "avi":
-        with Path(path).open("rb") as opened:
-            return int.from_bytes(opened.read(8)[4:], "little") + 8 > size
+        return int.from_bytes(place.read(8)[4:], "little") + 8 > size
     return any(entry.pos + entry.size > size for entry in stream.index_entries)
