@@ -2,23 +2,27 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+from dualpath.data import scan as scan_module
 from dualpath.data.manifest import Video
-from dualpath.data.scan import BadVideo, scan, too_short
+from dualpath.data.scan import BadVideo, Refusal, ask, scan, too_short
 from dualpath.errors import VideoError
+from runs import scan_here
 
 
-def acted(path: Path) -> int:
+def acted(path: Path) -> Any:
     """Stands in for a decoder, in the children: does what the file is called."""
     act, _, number = path.stem.partition("-")
     if act == "crash":
@@ -31,6 +35,10 @@ def acted(path: Path) -> int:
         raise VideoError(path, "holds no video, only audio")
     elif act == "bug":
         raise ZeroDivisionError("by nothing")
+    elif act == "large":
+        return {"pixels": np.zeros(10**6, np.uint8), "name": path.name}
+    elif act == "closed":
+        return lambda: None
     return int(number)
 
 
@@ -59,6 +67,44 @@ def test_the_last_file_crashing():
     result = scan(videos("ok-7.mp4", "crash.mp4"), count=acted)
     assert [video.num_frames for video in result.videos] == [7]
     assert [bad.reason for bad in result.bad] == ["the decoder crashed on it (SIGSEGV)"]
+
+
+def test_any_answer_comes_back():
+    result = scan(videos("ok-1.mp4", "large.mp4", "closed.mp4", "bad.mp4"), count=acted)
+    assert [video.num_frames for video in result.videos] == [1, None]
+    assert result.answers[0] == 1
+    assert (result.answers[1]["name"], result.answers[1]["pixels"].nbytes) == ("large.mp4", 10**6)
+    assert [bad.video.name for bad in result.bad] == ["closed.mp4", "bad.mp4"]
+    assert "pickle" in result.bad[0].reason
+    answers = dict(ask([Path("bad.mp4"), Path("ok-3.mp4")], acted))
+    assert answers == {0: Refusal("holds no video, only audio"), 1: 3}
+
+
+def test_what_is_no_file_is_named_and_nobody_waits_for_it(tmp_path):
+    write(tmp_path / "good.mp4", 3)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "endless.mp4").symlink_to("/dev/zero")
+    (tmp_path / "folder.mp4").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.mp4"))
+        names = ("pipe.mp4", "link.mp4", "endless.mp4", "folder.mp4", "socket.mp4", "good.mp4")
+        result = scan_here([Video(tmp_path / name, name, 0, "train") for name in names])  # in this very process
+    assert [video.num_frames for video in result.videos] == [3]
+    assert {bad.video.name: bad.reason for bad in result.bad} == {
+        "pipe.mp4": "is no file but a named pipe",
+        "link.mp4": "is a link to a file that is not there",
+        "endless.mp4": "is no file but a device",
+        "folder.mp4": "is a folder, not a video file",
+        "socket.mp4": "is no file but a socket",
+    }
+
+
+def test_large_files_are_given_more_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(scan_module, "SECONDS_A_MEGABYTE", 0.25)
+    with (tmp_path / "hang-1.mp4").open("wb") as file:
+        file.truncate(2 * 10**6)
+    assert dict(ask([tmp_path / "hang-1.mp4"], acted, seconds=0.1)) == {0: Refusal("took longer than 0.6 s to read")}
 
 
 def test_nothing_to_scan():

@@ -1,4 +1,7 @@
-"""Opens every video once before a run, where it can do no harm: in child processes, under a time limit.
+"""Looks into files where it can do no harm: in child processes, under a time limit.
+
+    paths --ask(any function)--> (index, its answer) or (index, Refusal), as they come
+    videos --scan(count)-------> ScanResult
 
 Decoders are C code that can crash or hang on a damaged file. A child that does is noticed, the file it had in hand is
 named, and another child goes on with the rest.
@@ -7,21 +10,32 @@ named, and another child goes on with the rest.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import pickle
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
 
 FEW = 8  # so few files are counted sooner than a second child has started
 START_SECONDS = 120.0  # a child imports torch; on a busy disk that takes its time
+SECONDS_A_MEGABYTE = 2.0  # on top of the limit for any file: half an hour of a telephone's video is no decoder that hangs
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that gave no answer, and why: "took longer than 60 s to read"."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,12 @@ class ScanResult:
     Attributes:
         videos: the readable ones with `num_frames` filled in, in the order given.
         bad: the others, in the order given.
+        answers: what was said of each of `videos`, in the same order.
     """
 
     videos: tuple[Video, ...]
     bad: tuple[BadVideo, ...]
+    answers: tuple[Any, ...] = ()
 
 
 def count_frames(path: Path) -> int:
@@ -80,9 +96,9 @@ def scan(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
     seconds: float = 60.0,
-    count: Callable[[Path], int] = count_frames,
+    count: Callable[[Path], Any] = count_frames,
 ) -> ScanResult:
-    """Counts the frames of every video in child processes.
+    """Counts the frames of every video in child processes, or asks something else of them.
 
     A script that calls this must keep its own doings under `if __name__ == "__main__":`, because children are spawned.
 
@@ -90,85 +106,105 @@ def scan(
         videos: what to read.
         workers: how many children; fewer than 8 videos take one.
         progress: called with (done, total) after each video.
-        seconds: time limit for one file.
-        count: what to run on each file, a function that a child can import: `count_frames` or `decode_all`.
+        seconds: time limit for one file, to which comes 2 s a megabyte.
+        count: what to run on each file, a function that a child can import: `count_frames`, `decode_all` or any other;
+            a whole number that it gives becomes the video's `num_frames`.
+
+    Raises:
+        RuntimeError: the children do not start, whatever the file.
+    """
+    told: dict[int, Any] = {}
+    with closing(ask([video.path for video in videos], count, workers=workers, seconds=seconds)) as answers:
+        for index, answer in answers:
+            told[index] = answer
+            if progress is not None:
+                progress(len(told), len(videos))
+    good = [i for i in range(len(videos)) if not isinstance(told[i], Refusal)]
+    return ScanResult(
+        tuple(replace(videos[i], num_frames=told[i]) if isinstance(told[i], int) else videos[i] for i in good),
+        tuple(BadVideo(video, told[i].reason) for i, video in enumerate(videos) if isinstance(told[i], Refusal)),
+        tuple(told[i] for i in good),
+    )
+
+
+def ask(
+    paths: Sequence[os.PathLike[str]], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = 60.0
+) -> Generator[tuple[int, Any], None, None]:
+    """Runs a function on every file in child processes and yields (index, answer) as the answers come.
+
+    A file that crashes its child, or takes too long, gets a `Refusal`, as does one for which the function raises.
+
+    Args:
+        paths: the files, or jobs that lead to them (`os.fspath`); what they are is for `do` to find out.
+        do: a function that a child can import; what it returns must be picklable.
+        workers: how many children; fewer than 8 files take one.
+        seconds: time limit for one file, to which comes 2 s a megabyte.
 
     Raises:
         RuntimeError: the children do not start, whatever the file.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; a scan needs at least 1")
-    answers: dict[int, int | str] = {}
-    waiting = deque(range(len(videos)))
+    waiting = deque(range(len(paths)))
+    left = len(paths)
     children: list[_Child] = []
     try:
-        while len(answers) < len(videos):
-            while waiting and len(children) < (workers if len(videos) >= FEW else 1):
-                children.append(_Child(count, seconds))
+        while left:
+            while waiting and len(children) < (workers if len(paths) >= FEW else 1):
+                children.append(_Child(do, seconds))
             soonest = min(child.deadline for child in children)
             ready = wait([child.pipe for child in children], timeout=max(0.0, soonest - time.monotonic()))
             for child in list(children):
-                answer = child.listen(heard=child.pipe in ready)
-                if answer is not None and child.job is not None:
-                    answers[child.job] = answer
-                    child.job = None
-                    if progress is not None:
-                        progress(len(answers), len(videos))
+                news = child.listen(heard=child.pipe in ready)
+                told = None
+                if news is not None and child.job is not None:
+                    told, child.job = (child.job, news[0]), None
                 if child.dead:
                     children.remove(child)
                 elif child.started and child.job is None and waiting:
-                    child.give(waiting.popleft(), videos)
+                    child.give(waiting.popleft(), paths)
                 elif child.started and child.job is None:
                     child.stop()
                     children.remove(child)
+                if told is not None:  # only now: the child is at work again while the answer is looked at
+                    left -= 1
+                    yield told
     finally:
         for child in children:
             child.stop()
-    return _sorted_out(videos, answers)
-
-
-def _sorted_out(videos: Sequence[Video], answers: dict[int, int | str]) -> ScanResult:
-    good: list[Video] = []
-    bad: list[BadVideo] = []
-    for index, video in enumerate(videos):
-        answer = answers[index]
-        if isinstance(answer, int):
-            good.append(replace(video, num_frames=answer))
-        else:
-            bad.append(BadVideo(video, answer))
-    return ScanResult(tuple(good), tuple(bad))
 
 
 class _Child:
-    """One child process, the parent's end of its pipe, and the video it has in hand."""
+    """One child process, the parent's end of its pipe, and the file it has in hand."""
 
-    def __init__(self, count: Callable[[Path], int], seconds: float) -> None:
+    def __init__(self, do: Callable[[Any], Any], seconds: float) -> None:
         context = multiprocessing.get_context("spawn")  # a forked child inherits locks of FFmpeg's and torch's threads
         self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, count), daemon=True)
+        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, do), daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends when the child does
-        self.seconds = seconds
+        self.seconds = self.limit = seconds
         self.started = False
         self.dead = False
         self.job: int | None = None
         self.deadline = time.monotonic() + START_SECONDS
 
-    def give(self, job: int, videos: Sequence[Video]) -> None:
+    def give(self, job: int, paths: Sequence[os.PathLike[str]]) -> None:
         self.job = job
-        self.deadline = time.monotonic() + self.seconds
+        self.limit = self.seconds + SECONDS_A_MEGABYTE * (_size(paths[job]) // 10**6)
+        self.deadline = time.monotonic() + self.limit
         with suppress(BrokenPipeError):  # it died while idle: the next `listen` hears the end of the pipe
-            self.pipe.send(videos[job].path)
+            self.pipe.send(paths[job])
 
-    def listen(self, *, heard: bool) -> int | str | None:
-        """Gives the count or the reason for the video in hand, None if there is no news of it."""
-        if heard:
+    def listen(self, *, heard: bool) -> tuple[Any] | None:
+        """Gives (the answer for the file in hand,), None if there is no news of it."""
+        if heard or (time.monotonic() >= self.deadline and self.pipe.poll()):  # the asker may have been away for long
             try:
                 message = self.pipe.recv()
             except (EOFError, ConnectionResetError):
-                return self._lost()
+                return (Refusal(self._lost()),)
             if self.started:
-                return message
+                return (message,)
             self.started = True
             return None
         if time.monotonic() < self.deadline or (self.started and self.job is None):
@@ -176,7 +212,7 @@ class _Child:
         self.stop()
         if not self.started:
             raise RuntimeError(f"a process for reading videos did not start within {START_SECONDS:.0f} s")
-        return f"took longer than {self.seconds:g} s to read"
+        return (Refusal(f"took longer than {self.limit:g} s to read"),)
 
     def _lost(self) -> str:
         self.stop(kill=False)
@@ -197,8 +233,15 @@ class _Child:
         self.dead = True
 
 
-def _serve(pipe: Connection, count: Callable[[Path], int]) -> None:
-    """The child: answers each path with a count of frames or a reason, until the parent is gone."""
+def _size(path: os.PathLike[str]) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def _serve(pipe: Connection, do: Callable[[Any], Any]) -> None:
+    """The child: answers for each path, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children
     pipe.send("ready")
     while True:
@@ -207,9 +250,10 @@ def _serve(pipe: Connection, count: Callable[[Path], int]) -> None:
         except EOFError:
             return
         try:
-            answer: int | str = count(path)
+            answer = pickle.dumps(do(path))
         except VideoError as problem:
-            answer = problem.reason
+            answer = pickle.dumps(Refusal(problem.reason))
         except Exception as problem:  # not ours to judge here: the file is listed with it
-            answer = f"{type(problem).__name__}: {problem}"
-        pipe.send(answer)
+            answer = pickle.dumps(Refusal(f"{type(problem).__name__}: {problem}"))
+        with suppress(BrokenPipeError):
+            pipe.send_bytes(answer)

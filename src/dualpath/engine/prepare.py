@@ -11,12 +11,16 @@ from pathlib import Path
 
 import torch
 
+from dualpath.data import prepared, shards
 from dualpath.data.manifest import DataError, Manifest, Video
 from dualpath.data.scan import count_frames, decode_all, scan, too_short
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar
 from dualpath.engine.state import STATE, check_settings, read_position
 from dualpath.errors import DualPathError
+
+READ_BEFORE = (prepared.SOURCE, shards.SOURCE)
+"""Sources of data that was read whole when it was written, and whose files still have the same size."""
 
 
 def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
@@ -68,6 +72,8 @@ def usable(manifest: Manifest, config: RunConfig, *, checked: Mapping[str, int] 
 
 
 def _read_all(manifest: Manifest, training: TrainConfig) -> tuple[Video, ...]:
+    if manifest.source in READ_BEFORE:
+        return manifest.videos
     count = decode_all if training.check == "full" else count_frames
     workers = default_workers(training.workers)
     with Bar("checking videos", total=len(manifest.videos)) as bar:

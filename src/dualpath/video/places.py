@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from dualpath.errors import VideoError
+from dualpath.video.fetched import held
 
 _PART = re.compile(r"(?P<file>.*\.tar)#(?P<offset>[0-9]{1,18})\+(?P<size>[0-9]{1,18})", re.DOTALL | re.ASCII)
 
@@ -74,18 +75,17 @@ def find_place(path: str | Path) -> Place:
 
 @contextmanager
 def opened_place(path: str | Path) -> Iterator[Place]:
-    """Gives a place that is there to be read, and keeps it so meanwhile.
+    """Gives a place that is there to be read, and keeps it so meanwhile; a shard from a URL is fetched for it.
 
     Raises:
-        VideoError: there is no such file, it is a folder, or it ends before the part that is wanted.
+        VideoError: it cannot be fetched, there is no such file, it is a folder, or it ends before the part that is wanted.
     """
     place = find_place(path)
-    if not place.file.exists():
-        raise VideoError(path, "there is no such file")
-    if place.file.is_dir():
-        raise VideoError(path, "is a folder, not a video file")
-    if place.size is not None and (held := place.file.stat().st_size) < place.offset + place.size:
-        raise VideoError(
-            path, f"{place.file.name} is cut off: it has {held} bytes, but this video ends at byte {place.offset + place.size}"
-        )
-    yield place
+    with nullcontext() if place.size is None else held(place.file):
+        if not place.file.exists():
+            raise VideoError(path, "there is no such file")
+        if place.file.is_dir():
+            raise VideoError(path, "is a folder, not a video file")
+        if place.size is not None and (there := place.file.stat().st_size) < (end := place.offset + place.size):
+            raise VideoError(path, f"{place.file.name} is cut off: it has {there} bytes, but this video ends at byte {end}")
+        yield place
