@@ -34,6 +34,8 @@ Turn any frozen image transformer into a video model by training a few per cent 
   compare DATA --output DIR       several methods and seeds on equal terms: accuracy over cost, table and picture
   convert FILE --output DIR       a checkpoint of the authors' code to one of ours
   demo                            the whole story on clips that it draws itself, in a few minutes
+  data prepare DATA --output DIR  encode the videos once, small and quick to read, into files or shards
+  data bench DATA                 how fast your videos become clips, what holds them up, what a GPU would eat
   draw --output DIR               labelled clips to try things on, told apart by motion, appearance or both
   doctor                          what is installed, which devices and decoders work, what is missing
 
@@ -95,8 +97,9 @@ def _parse(parser: Parser, words: Sequence[str]) -> Namespace:
 
 
 def _fill(config: type[T], options: Namespace) -> T:
-    """The dataclass from the flags that carry its fields' names; the fields without a flag keep their defaults."""
-    return config(**{f.name: getattr(options, f.name) for f in fields(config) if f.name in options})  # pyright: ignore[reportArgumentType]
+    from dualpath.flags import fill
+
+    return fill(config, options)
 
 
 def _train(words: Sequence[str]) -> int:
@@ -336,6 +339,12 @@ def _draw(words: Sequence[str]) -> int:
     return 0
 
 
+def _data(words: Sequence[str]) -> int:
+    from dualpath.cli_data import data_verb
+
+    return data_verb(words)
+
+
 def _doctor(words: Sequence[str]) -> int:
     from dualpath.doctor import examine, render
 
@@ -354,6 +363,7 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "info": _info,
     "compare": _compare,
     "convert": _convert,
+    "data": _data,
     "demo": _demo,
     "draw": _draw,
     "doctor": _doctor,

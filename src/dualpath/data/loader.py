@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader
 
 from dualpath.data.ahead import fetch_ahead
 from dualpath.data.clips import Key, TestClips, TrainClips, Views, rng_for
@@ -86,10 +86,8 @@ def train_batches(
         ranks: how many processes share an epoch.
     """
     for epoch in range(first_epoch, num_epochs):
-        if shards is None:
-            order = epoch_order(count, seed=seed, epoch=epoch)
-        else:
-            order = shard_order(shards, seed=seed, epoch=epoch)
+        source = {"seed": seed, "epoch": epoch}
+        order = epoch_order(count, **source) if shards is None else shard_order(shards, **source)
         batches = rank_batches(order, batch_size=batch_size, rank=rank, ranks=ranks)
         for batch in batches[first_batch if epoch == first_epoch else 0 :]:
             yield [(epoch, index) for index in batch]
@@ -183,13 +181,19 @@ def test_loader(
 ) -> DataLoader[ViewBatch]:
     """Loads the videos in order, each once; may be iterated again, its workers stay.
 
+    Videos in shards come shard by shard, so that each is fetched once, however small its cache.
+
     Args:
         dataset: the videos' views.
         batch_size: videos a batch (each has V views).
         workers: spawned processes; 0 reads in this one. The batches do not depend on it.
         pin_memory: for a CUDA device.
     """
-    batches = BatchSampler(SequentialSampler(dataset), batch_size, drop_last=False)
+    found = find_shards(dataset.videos)
+    order: Iterable[int] = range(len(dataset))
+    if found is not None:
+        order = sorted(order, key=lambda index: found.numbers[index])
+    batches = BatchSampler(order, batch_size, drop_last=False)
     return ClipLoader(
         dataset,
         batches=batches,

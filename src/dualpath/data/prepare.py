@@ -92,7 +92,7 @@ def prepare(
             for folder in sorted({jobs[index].target.parent for index in todo}):
                 folder.mkdir(parents=True, exist_ok=True)
             todo_jobs = [jobs[index] for index in todo]
-            with closing(ask(todo_jobs, partial(_encode, config=config), workers=workers, seconds=seconds)) as answers:
+            with closing(ask(todo_jobs, partial(encode_job, config=config), workers=workers, seconds=seconds)) as answers:
                 for place, answer in answers:
                     video = manifest.videos[todo[place]]
                     if isinstance(answer, OutputError):
@@ -117,8 +117,8 @@ def prepare(
     return found
 
 
-def _encode(job: Job, *, config: EncodeConfig) -> Encoded | OutputError:
-    """What runs in the children; only the source's own faults are raised, for `ask` to name."""
+def encode_job(job: Job, *, config: EncodeConfig) -> Encoded | OutputError:
+    """What runs in the children of `scan.ask`; only the source's own faults are raised, for `ask` to name."""
     try:
         return reencode(job.source, job.target, config=config, start=job.start, end=job.end)
     except OutputError as problem:
