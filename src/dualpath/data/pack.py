@@ -10,7 +10,6 @@ import os
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -108,7 +107,7 @@ def _pack(found: Preparation, name: str, split: Split, numbers: Sequence[int], c
     return Shard(name, split, path.stat().st_size, digest, samples)
 
 
-def _add(tar: tarfile.TarFile, name: str, content: BinaryIO, size: int) -> None:
+def _add(tar: tarfile.TarFile, name: str, content: io.BufferedIOBase, size: int) -> None:
     """One member; nothing in it (times, owners) depends on when and by whom it is written."""
     member = tarfile.TarInfo(name)
     member.size = size

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
@@ -22,7 +23,6 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote, urljoin
 
 from dualpath.errors import DualPathError, VideoError
@@ -173,14 +173,12 @@ def get(url: str) -> bytes:
     Raises:
         VideoError: it cannot be fetched.
     """
-    from io import BytesIO
-
-    target = BytesIO()
+    target = io.BytesIO()
     _download(url, target, expected=None, alive=lambda: None)
     return target.getvalue()
 
 
-def _download(url: str, target: BinaryIO, *, expected: int | None, alive: Callable[[], None]) -> None:
+def _download(url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Callable[[], None]) -> None:
     """Writes what is at `url`; goes on from where a connection broke, if the server can; several tries."""
     why = ""
     for number in range(TRIES):
@@ -190,6 +188,7 @@ def _download(url: str, target: BinaryIO, *, expected: int | None, alive: Callab
         try:
             why = _try(url, target, expected=expected, alive=alive)
         except urllib.error.HTTPError as problem:
+            problem.close()
             if problem.code == 416:  # nothing is left to send: what came was not the beginning of it
                 target.truncate(0)
             elif problem.code not in (408, 425, 429) and problem.code < 500:
@@ -204,7 +203,7 @@ def _download(url: str, target: BinaryIO, *, expected: int | None, alive: Callab
     raise VideoError(url, f"{why}; {TRIES} tries")
 
 
-def _try(url: str, target: BinaryIO, *, expected: int | None, alive: Callable[[], None]) -> str:
+def _try(url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Callable[[], None]) -> str:
     """One try: what went wrong, nothing if all came."""
     have = target.seek(0, os.SEEK_END)
     headers = {"User-Agent": "dualpath", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
