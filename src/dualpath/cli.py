@@ -38,6 +38,8 @@ Turn any frozen image transformer into a video model by training a few per cent 
   convert FILE --output DIR       a checkpoint of the authors' code to one of ours
   demo                            the whole story on clips that it draws itself, in a few minutes
   data check DATA --output DIR    every file: what it holds, what is broken, what is there twice; goes on when run again
+  data prepare DATA --output DIR  encode the videos once, small and quick to read, into files or shards
+  data bench DATA                 how fast your videos become clips, what holds them up, what a GPU would eat
   draw --output DIR               labelled clips to try things on, told apart by motion, appearance or both
   doctor                          what is installed, which devices and decoders work, what is missing
 
@@ -100,8 +102,9 @@ def _parse(parser: Parser, words: Sequence[str]) -> Namespace:
 
 
 def _fill(config: type[T], options: Namespace) -> T:
-    """The dataclass from the flags that carry its fields' names; the fields without a flag keep their defaults."""
-    return config(**{f.name: getattr(options, f.name) for f in fields(config) if f.name in options})  # pyright: ignore[reportArgumentType]
+    from dualpath.flags import fill
+
+    return fill(config, options)
 
 
 def _check_given(verb: str, options: Namespace) -> None:
@@ -370,47 +373,10 @@ def _info(words: Sequence[str]) -> int:
     return 0
 
 
-DATA_HELP = """usage: dualpath data VERB ...
-
-  check DATA --output DIR         look into every file: a table, a page with pictures, a quarantine list for --checked
-
-dualpath data VERB --help lists the options of a verb.
-"""
-
-
 def _data(words: Sequence[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(DATA_HELP, end="")
-        return 0
-    if words[0] not in DATA_VERBS:
-        from dualpath.flags import nearest
+    from dualpath.cli_data import data_verb
 
-        told = f"{words[0]!r}{nearest(words[0], DATA_VERBS)}; there are {', '.join(DATA_VERBS)}"
-        raise DualPathError(f"unknown verb data {told}")
-    return DATA_VERBS[words[0]](words[1:])
-
-
-def _data_check(words: Sequence[str]) -> int:
-    from dualpath.data.check import CheckConfig
-    from dualpath.engine.data_verbs import check_files
-    from dualpath.report.check import check_table, verdict, write_check_page
-
-    parser = _parser("data check", "Look into every file of a data set; run it again and it goes on. Exit code 1: not usable.")
-    parser.add_argument("data", type=str, help="folder or CSV file, as for train")
-    parser.add_argument("--output", type=str, required=True, help="folder for the results; --checked takes it")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_class_arguments(CheckConfig)
-    options = _parse(parser, words)
-    output = Path(options.output)
-    found = check_files(Path(options.data), output, _fill(CheckConfig, options))
-    write_check_page(output / "report.html", found, data=options.data, output=options.output)
-    print(json.dumps(found.as_json(), indent=2) if options.json else check_table(found))
-    print(f"report.html, check.json, quarantine.csv and files.jsonl are in {output}", file=sys.stderr)
-    print(verdict(found), file=sys.stderr)
-    return 0 if found.usable else 1
-
-
-DATA_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"check": _data_check}
+    return data_verb(words)
 
 
 def _demo(words: Sequence[str]) -> int:

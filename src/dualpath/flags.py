@@ -18,11 +18,13 @@ from dataclasses import fields
 from difflib import get_close_matches
 from itertools import zip_longest
 from types import UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from dualpath.errors import DualPathError
+
+T = TypeVar("T")
 
 ALL = "all"
 """What --method is given for all methods."""
@@ -207,6 +209,11 @@ class _Help(DefaultHelpFormatter):
         if isinstance(default, tuple):
             default = "x".join(map(str, default))
         return f"{told} (default: {str(default).lower() if isinstance(default, bool) else default})"
+
+
+def fill(config: type[T], options: Namespace) -> T:
+    """The dataclass from the flags that carry its fields' names; the fields without a flag keep their defaults."""
+    return config(**{f.name: getattr(options, f.name) for f in fields(config) if f.name in options})  # pyright: ignore[reportArgumentType]
 
 
 def chosen_method(words: Sequence[str], settings: Mapping[str, str]) -> str:

@@ -59,11 +59,13 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
     """Training clips addressed by (epoch, index): (index, frames uint8 (T, C, S, S), label).
 
     Attributes:
+        videos: of which each gives a clip an epoch.
         seed: of the run.
         shape: of a clip, (T, C, S, S).
         lost: reason by index of the videos that are not to be touched again: they end or hang the process that reads them.
     """
 
+    videos: tuple[Video, ...]
     seed: int
     shape: tuple[int, ...]
     lost: dict[int, str]

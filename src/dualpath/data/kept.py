@@ -59,6 +59,7 @@ class KeptClips(KeyedClips):
             OSError: there is no room, or `folder` cannot be written; nothing is left behind of these clips then.
         """
         self.clips = clips
+        self.videos = clips.videos
         self.seed = clips.seed
         self.shape = clips.shape
         self.lost = clips.lost
@@ -82,7 +83,7 @@ class KeptClips(KeyedClips):
         epoch, index = key
         clip = self._find(epoch, index)
         if clip is not None:
-            return index, clip, self.clips.videos[index].label
+            return index, clip, self.videos[index].label
         item = self.clips[key]
         # Who cannot keep a clip decodes it again the next time: slow, not wrong.
         with suppress(OSError):

@@ -10,24 +10,28 @@ its batch smaller; one that ends or hangs its worker is the business of `dualpat
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
+from dualpath.data.ahead import fetch_ahead
 from dualpath.data.clips import Key, KeyedClips, Lost, TestClips, TrainClips, Views, rng_for
+from dualpath.data.manifest import Video
+from dualpath.data.orders import GROUP, epoch_order, rank_batches, shard_order
 from dualpath.errors import DualPathError
+from dualpath.video.fetched import ORIGIN
+from dualpath.video.places import find_place
 
 __all__ = [
     "ClipLoader",
@@ -72,14 +76,17 @@ class ViewBatch(NamedTuple):
     unreadable: tuple[Views, ...]
 
 
-def epoch_order(count: int, *, seed: int, epoch: int) -> list[int]:
-    """Gives the order in which an epoch visits its `count` samples."""
-    # The spawn key keeps it apart from the samples' own sources, which use the same seed and epoch.
-    return np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(1,))).permutation(count).tolist()
-
-
 def train_batches(
-    count: int, *, batch_size: int, seed: int, num_epochs: int, first_epoch: int = 0, first_batch: int = 0
+    count: int,
+    *,
+    batch_size: int,
+    seed: int,
+    num_epochs: int,
+    first_epoch: int = 0,
+    first_batch: int = 0,
+    shards: Sequence[int] | None = None,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> Iterator[list[Key]]:
     """Gives the batches of a run in order, from batch `first_batch` of `first_epoch` to the end of the last epoch.
 
@@ -90,11 +97,16 @@ def train_batches(
         num_epochs: of the whole run, those before `first_epoch` included.
         first_epoch: counted from 0.
         first_batch: within `first_epoch`, counted from 0.
+        shards: of each sample, the number of the shard that it lies in: a few shards are visited at a time.
+        rank: of several processes, which one the batches are for, see `orders.rank_batches`.
+        ranks: how many processes share an epoch.
     """
     for epoch in range(first_epoch, num_epochs):
-        order = epoch_order(count, seed=seed, epoch=epoch)
-        for at in range(first_batch * batch_size if epoch == first_epoch else 0, count, batch_size):
-            yield [(epoch, index) for index in order[at : at + batch_size]]
+        source = {"seed": seed, "epoch": epoch}
+        order = epoch_order(count, **source) if shards is None else shard_order(shards, **source)
+        batches = rank_batches(order, batch_size=batch_size, rank=rank, ranks=ranks)
+        for batch in batches[first_batch if epoch == first_epoch else 0 :]:
+            yield [(epoch, index) for index in batch]
 
 
 class ClipLoader(DataLoader[Any]):
@@ -180,6 +192,8 @@ def train_loader(
     first_batch: int = 0,
     workers: int = 0,
     pin_memory: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> DataLoader[TrainBatch]:
     """Loads all batches of a run, see `train_batches`; one pass over it is the run, so workers start only once.
 
@@ -191,11 +205,14 @@ def train_loader(
         first_batch: see `train_batches`.
         workers: spawned processes; 0 reads in this one. The batches do not depend on it.
         pin_memory: for a CUDA device.
+        rank: see `train_batches`.
+        ranks: see `train_batches`.
 
     Raises:
         WorkersLost: while it is iterated, a worker crashes or hangs.
     """
-    batches = _RunBatches(len(dataset), batch_size, dataset.seed, num_epochs, first_epoch, first_batch)
+    found = shards_of(dataset.videos)
+    batches = _RunBatches(len(dataset), batch_size, dataset.seed, num_epochs, first_epoch, first_batch, rank, ranks, found)
     # Not persistent: nothing but the pass itself then holds the workers, so they end with it, also when it raises.
     return ClipLoader(
         dataset,
@@ -218,6 +235,8 @@ def test_loader(
 ) -> DataLoader[ViewBatch]:
     """Loads the videos in order, each once; may be iterated again, its workers stay.
 
+    Videos in shards come shard by shard, so that each is fetched once, however small its cache.
+
     Args:
         dataset: the videos' views.
         batch_size: videos a batch (each has V views).
@@ -225,7 +244,7 @@ def test_loader(
         workers: spawned processes; 0 reads in this one. The batches do not depend on it.
         pin_memory: for a CUDA device.
     """
-    batches = BatchSampler(range(first_batch * batch_size, len(dataset)), batch_size, drop_last=False)
+    batches = BatchSampler(test_order(dataset)[first_batch * batch_size :], batch_size, drop_last=False)
     return ClipLoader(
         dataset,
         batches=batches,
@@ -250,8 +269,16 @@ class _RunBatches:
     num_epochs: int
     first_epoch: int
     first_batch: int
+    rank: int
+    ranks: int
+    shards: Shards | None
 
     def __iter__(self) -> Iterator[list[Key]]:
+        if self.shards is None or not self.shards.remote:
+            return self._batches()
+        return fetch_ahead(self._batches(), self._batches(), self.shards.numbers, self.shards.files, window=GROUP)
+
+    def _batches(self) -> Iterator[list[Key]]:
         return train_batches(
             self.count,
             batch_size=self.batch_size,
@@ -259,11 +286,49 @@ class _RunBatches:
             num_epochs=self.num_epochs,
             first_epoch=self.first_epoch,
             first_batch=self.first_batch,
+            shards=None if self.shards is None else self.shards.numbers,
+            rank=self.rank,
+            ranks=self.ranks,
         )
 
     def __len__(self) -> int:
-        an_epoch = math.ceil(self.count / self.batch_size)
+        an_epoch = len(rank_batches(range(self.count), batch_size=self.batch_size, rank=self.rank, ranks=self.ranks))
         return max(0, (self.num_epochs - self.first_epoch) * an_epoch - self.first_batch)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Where samples lie that are parts of tars.
+
+    Attributes:
+        numbers: of each sample, its tar.
+        files: of each tar, where it is or will be.
+        remote: they are fetched from a URL.
+    """
+
+    numbers: tuple[int, ...]
+    files: tuple[Path, ...]
+    remote: bool
+
+
+def shards_of(videos: Sequence[Video]) -> Shards | None:
+    """The tars that videos are parts of; None if any is a file of its own. Their order does not depend on their folder."""
+    places = [find_place(video.path) for video in videos]
+    if not places or any(place.size is None for place in places):
+        return None
+    files = sorted({place.file for place in places}, key=lambda file: (file.name, file))
+    number = {file: n for n, file in enumerate(files)}
+    return Shards(tuple(number[place.file] for place in places), tuple(files), (files[0].parent / ORIGIN).is_file())
+
+
+def test_order(dataset: TestClips) -> list[int]:
+    """The order in which test videos come: as they are; in shards, shard by shard, so that each is fetched once."""
+    found = shards_of(dataset.videos)
+    order = range(len(dataset))
+    return list(order) if found is None else sorted(order, key=lambda index: found.numbers[index])
+
+
+test_order.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _collate_clips(items: list[tuple[int, Tensor, int] | Lost], *, shape: tuple[int, ...]) -> TrainBatch:

@@ -146,7 +146,7 @@ class Manifest:
 
 
 def read_manifest(
-    data: Path,
+    data: Path | str,
     *,
     val_fraction: float = 0.2,
     seed: int = 0,
@@ -159,8 +159,9 @@ def read_manifest(
 
     Args:
         data: a folder (`train/<class>/*` with `val/` and `test/` or without, or `<class>/*`), a CSV file
-            (`path,label[,split][,group]`), a folder that holds one such CSV and no class folders, or a folder with the
-            annotation files of one of `dualpath.data.formats`, or such a file.
+            (`path,label[,split][,group]`), a folder that holds one such CSV and no class folders, a folder with the
+            annotation files of one of `dualpath.data.formats`, or such a file; what `dualpath data prepare` made: a
+            folder, or the URL of a folder of shards.
         val_fraction: share of each class that becomes `val` where none is given; 0 leaves all in `train`.
         seed: chooses which ones, see `choose_val`.
         classes: the classes of a trained model: labels map onto these names (or their numbers), training videos are
@@ -176,10 +177,21 @@ def read_manifest(
     """
     if not 0 <= val_fraction < 1:
         raise DualPathError(f"val_fraction is {val_fraction}; it must be at least 0 and less than 1")
+    # Here, because they need what this module defines.
+    from dualpath.data.prepared import read_prepared, with_lengths
+    from dualpath.data.shards import find_shards
+
+    shards = find_shards(data)
+    if shards is not None:
+        return _split_off(_relabelled(shards, classes), val_fraction=val_fraction, seed=seed)
+    data = Path(data)
     if not data.exists():
         raise DataError(data, ["no such file or folder"])
     if format != "auto" and format not in FORMATS:
         raise DualPathError(f"unknown format {format!r}; there are auto, {', '.join(FORMATS)}")
+    prepared = read_prepared(data)
+    if prepared is not None and classes is None:
+        classes = prepared.classes
     found, rows = _read(data, classes, format=format, fold=fold, known=known)
     names = tuple(classes) if classes is not None else found.classes or sorted_labels(row.label for row in rows)
     labels = {label: index for label in {row.label for row in rows} if (index := index_of(label, names)) is not None}
@@ -187,24 +199,21 @@ def read_manifest(
         Video(row.path, row.name, labels[row.label], row.split or "train", row.group, None, row.start, row.end)
         for row in sorted(rows, key=lambda row: row.name)
     ]
-    chosen: frozenset[str] = frozenset()
-    if not any(video.split == "val" for video in videos):
-        learners = [video for video in videos if video.split == "train"]
-        chosen = choose_val(learners, val_fraction=val_fraction, seed=seed)
-    split = tuple(replace(video, split="val") if video.name in chosen else video for video in videos)
-    return Manifest(
+    manifest = Manifest(
         root=found.root,
         classes=names,
-        videos=split,
+        videos=tuple(videos),
         source=found.source,
         skipped=tuple(found.skipped),
-        val_split_off=bool(chosen),
         format=found.format,
         fold=found.fold,
         listed=found.listed,
         extra=found.extra,
         warnings=tuple(found.warnings),
     )
+    if prepared is not None:
+        manifest = with_lengths(manifest, prepared)
+    return _split_off(manifest, val_fraction=val_fraction, seed=seed)
 
 
 def _read(
@@ -226,6 +235,27 @@ def _read(
     if found.problems:
         raise DataError(data, found.problems)
     return found, rows
+
+
+def _split_off(manifest: Manifest, *, val_fraction: float, seed: int) -> Manifest:
+    """The same with some training videos as `val`, if it has none."""
+    if any(video.split == "val" for video in manifest.videos):
+        return manifest
+    chosen = choose_val(manifest.split("train"), val_fraction=val_fraction, seed=seed)
+    split = tuple(replace(video, split="val") if video.name in chosen else video for video in manifest.videos)
+    return replace(manifest, videos=split, val_split_off=bool(chosen))
+
+
+def _relabelled(manifest: Manifest, classes: Sequence[str] | None) -> Manifest:
+    """The same with the labels of a model's classes."""
+    if classes is None:
+        return manifest
+    rows = [Row(video.path, video.name, manifest.classes[video.label], video.split) for video in manifest.videos]
+    if problems := unknown_classes(rows, classes):
+        raise DataError(manifest.root, problems)
+    labels = [index_of(row.label, classes) or 0 for row in rows]
+    videos = tuple(replace(video, label=label) for video, label in zip(manifest.videos, labels, strict=True))
+    return replace(manifest, classes=tuple(classes), videos=videos)
 
 
 def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> frozenset[str]:

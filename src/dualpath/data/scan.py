@@ -10,6 +10,7 @@ named, and another child goes on with the rest.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import time
@@ -24,6 +25,7 @@ from typing import Any
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
+from dualpath.video.places import find_place
 
 FEW = 8  # so few files are counted sooner than a second child has started
 START_SECONDS = 120.0  # a child imports torch; on a busy disk that takes its time
@@ -249,7 +251,7 @@ class _Child:
 
 def _size(thing: Any) -> int:
     try:
-        return thing.stat().st_size if isinstance(thing, Path) else 0
+        return find_place(os.fspath(thing)).length if isinstance(thing, os.PathLike) else 0
     except OSError:
         return 0
 

@@ -19,7 +19,9 @@ from dualpath.data.loader import (
     TrainBatch,
     ViewBatch,
     WorkersLost,
+    shards_of,
     test_loader,
+    test_order,
     train_batches,
     train_loader,
 )
@@ -56,6 +58,7 @@ def steady_train(
         WorkersLost: workers were ended from outside, twice at the same place.
     """
     an_epoch = -(-len(dataset) // batch_size)
+    shards = shards_of(dataset.videos)
     place = partial(_place, first_epoch * an_epoch + first_batch, an_epoch)
 
     def load(done: int) -> Iterable[TrainBatch]:
@@ -66,7 +69,7 @@ def steady_train(
     def ahead(done: int) -> list[Key]:
         epoch, batch = place(done)
         rest = train_batches(len(dataset), batch_size=batch_size, seed=dataset.seed, num_epochs=num_epochs,
-                             first_epoch=epoch, first_batch=batch)  # fmt: skip
+                             first_epoch=epoch, first_batch=batch, shards=shards and shards.numbers)  # fmt: skip
         return [key for keys in islice(rest, _in_flight(workers)) for key in keys]
 
     return _steady(dataset, load, ahead, index=lambda key: key[1], workers=workers, stopped=stopped)
@@ -93,11 +96,13 @@ def steady_test(
         WorkersLost: workers were ended from outside, twice at the same place.
     """
 
+    order = test_order(dataset)
+
     def load(done: int) -> Iterable[ViewBatch]:
         return test_loader(dataset, batch_size=batch_size, first_batch=done, workers=workers, pin_memory=pin_memory)
 
     def ahead(done: int) -> Sequence[int]:
-        return range(len(dataset))[done * batch_size : (done + _in_flight(workers)) * batch_size]
+        return order[done * batch_size : (done + _in_flight(workers)) * batch_size]
 
     return _steady(dataset, load, ahead, index=int, workers=workers, stopped=stopped)
 

@@ -149,18 +149,20 @@ def _sort_out(
     manifest: Manifest, training: TrainConfig, known: Known | None, *, resumed: bool
 ) -> tuple[tuple[Video, ...], dict[str, str], int]:
     """(videos with frame counts, reasons of the bad ones, how many of these were known to be bad)."""
-    trusted = [known is not None and known.fits(video) for video in manifest.videos]
+    trusted = [video.num_frames is not None or (known is not None and known.fits(video)) for video in manifest.videos]
     rest = [video for video, trust in zip(manifest.videos, trusted, strict=True) if not trust]
     result = _read(rest, training) if rest else ScanResult((), ())
     refused = {id(found.video): found.reason for found in result.bad}
     counted, videos, bad, quarantined = iter(result.videos), [], {}, 0
     for video, trust in zip(manifest.videos, trusted, strict=True):
-        if trust and known is not None:
+        if trust and known is not None and known.fits(video):
             quarantined += video.name in known.bad
             try:
                 videos.append(known.counted(video))
             except VideoError as problem:
                 bad[video.name] = problem.reason
+        elif trust:  # read whole when it was prepared
+            videos.append(video)
         elif id(video) not in refused:
             videos.append(next(counted))
         elif resumed and known is not None and video.name in known.frames:

@@ -17,7 +17,7 @@ from dualpath.data.check import Check
 from dualpath.data.findings import Finding, count
 from dualpath.engine.data_verbs import FILES_A_SET, SETS_SHOWN
 from dualpath.files import write_whole
-from dualpath.report.tables import _text
+from dualpath.report.tables import as_text
 
 NAMES_SHOWN = 5  # of a finding, on the terminal
 FILES_SHOWN, CLASSES_SHOWN, SHEETS_SHOWN = 200, 100, 60  # on the page
@@ -58,7 +58,7 @@ def check_table(check: Check) -> str:
         more = len(finding.sets or finding.files) - NAMES_SHOWN
         if more > 0 and finding.severity != "note":
             parts.append(f"           and {more:,} more, in check.json")
-    return _text(*parts)
+    return as_text(*parts)
 
 
 def _escaped(text: str) -> str:

@@ -15,7 +15,8 @@ from dualpath.engine.verbs import Answer
 WIDEST_MATRIX = 16  # classes: more would not fit a terminal
 
 
-def _text(*parts: Table | str) -> str:
+def as_text(*parts: Table | str) -> str:
+    """What rich would print, as text."""
     # Not cut to 80 columns where the output is a pipe: names stay whole.
     console = Console(file=io.StringIO(), width=200)
     for part in parts:
@@ -44,7 +45,7 @@ def accuracy_table(evaluation: Evaluation) -> str:
         count = len(figures["undecodable"])
         parts.append(f"{count} {'video' if count == 1 else 'videos'} could not be decoded and counted as wrong:")
         parts += [f"  {name} {reason}" for name, reason in figures["undecodable"].items()]
-    return _text(*parts)
+    return as_text(*parts)
 
 
 def prediction_table(answers: Sequence[Answer]) -> str:
@@ -53,7 +54,7 @@ def prediction_table(answers: Sequence[Answer]) -> str:
     for answer in answers:
         for rank, guess in enumerate(answer.classes):
             table.add_row(answer.video if rank == 0 else "", str(guess["label"]), f"{float(guess['score']):.4f}")
-    return _text(table)
+    return as_text(table)
 
 
 def info_table(info: Info) -> str:
@@ -80,7 +81,7 @@ def info_table(info: Info) -> str:
                    f"{plan.gmacs:.2f}", f"{plan.gmacs * views:.2f}", f"{plan.clip_bytes / 1e6:.0f} MB")  # fmt: skip
         table.add_row(cost.method, *figures)
     again = ", layers computed again" if config.gradient_checkpointing else ""
-    return _text(
+    return as_text(
         head,
         table,
         f"{info.protocol}; {config.num_classes} classes; memory on a GPU, frozen weights in {config.precision}{again}",

@@ -8,8 +8,6 @@ FFmpeg's and PyAV's errors all become a `VideoError`. PyAV mutes FFmpeg's log un
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -23,30 +21,30 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dualpath.errors import DualPathError, VideoError
-
-_KINDS = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+from dualpath.video.places import Place, find_place, opened_place
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens `path`, closes it whatever happens, and turns what PyAV raises meanwhile into a VideoError."""
+    """Opens a file or a part of one, closes it whatever happens, and turns what PyAV raises meanwhile into a VideoError."""
     try:
-        check_file(path)
-        # "file:" keeps a colon in a name from being read as a protocol, the whitelist keeps a playlist disguised as
-        # a video from reaching the network, and old AVI metadata is often not UTF-8.
-        options = {"protocol_whitelist": "file"}
-        with av.open(f"file:{os.fspath(path)}", metadata_errors="ignore", options=options) as container:
-            # A cover picture of a sound file counts as video for FFmpeg, not for us.
-            pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-            if not pictures:
-                kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
-                raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
-            stream = pictures[0]
-            if stream.codec_context is None:  # whatever PyAV's types say
-                raise VideoError(path, "holds video in a format that this FFmpeg cannot decode, or is damaged")
-            stream.thread_type = "NONE"
-            stream.codec_context.thread_count = 1
-            yield container, stream
+        with opened_place(path) as place:
+            _check_content(path, place)
+            # The whitelist keeps a playlist disguised as a video from reaching the network, and old AVI metadata is often
+            # not UTF-8.
+            options = {"protocol_whitelist": place.protocols}
+            with av.open(place.url, metadata_errors="ignore", options=options) as container:
+                # A cover picture of a sound file counts as video for FFmpeg, not for us.
+                pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+                if not pictures:
+                    kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
+                    raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
+                stream = pictures[0]
+                if stream.codec_context is None:  # whatever PyAV's types say
+                    raise VideoError(path, "holds video in a format that this FFmpeg cannot decode, or is damaged")
+                stream.thread_type = "NONE"
+                stream.codec_context.thread_count = 1
+                yield container, stream
     except DualPathError:
         raise
     except (FFmpegError, OSError, EOFError, ValueError) as problem:
@@ -54,23 +52,11 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise VideoError(path, f"cannot be read as a video: damaged, cut short or something else ({said})") from problem
 
 
-def check_file(path: str | Path) -> None:
-    """Says what is wrong with a path that FFmpeg would only call invalid data.
-
-    Raises:
-        VideoError: nothing there, a folder, an empty file, a text or a Git LFS pointer.
-    """
-    file = Path(path)
-    if not file.exists():
-        raise VideoError(path, "is a link to a file that is not there" if file.is_symlink() else "there is no such file")
-    if file.is_dir():
-        raise VideoError(path, "is a folder, not a video file")
-    if not file.is_file():  # reading a pipe would wait for ever
-        raise VideoError(path, f"is no file but a {_KINDS.get(stat.S_IFMT(file.stat().st_mode), 'device')}")
-    if file.stat().st_size == 0:
+def _check_content(path: str | Path, place: Place) -> None:
+    """Says what is wrong with a file that FFmpeg would only call invalid data."""
+    if place.length == 0:
         raise VideoError(path, "is empty (0 bytes)")
-    with file.open("rb") as opened_file:
-        head = opened_file.read(512)
+    head = place.read(512)
     if head.startswith(b"version https://git-lfs"):
         raise VideoError(path, "is not the video but a Git LFS pointer to it; fetch it with `git lfs pull`")
     text = head.decode("utf-8", errors="ignore").encode()  # a character cut in half at the end is no objection
@@ -116,8 +102,8 @@ def decoded(path: str | Path, source: Iterable[Packet], stream: VideoStream, *, 
 
 def index_ends_past_file(path: str | Path, container: InputContainer, stream: VideoStream) -> bool:
     """Whether bytes are missing: an index entry, or the size that a RIFF header states, lies past the file's end."""
-    size = Path(path).stat().st_size
+    place = find_place(path)
+    size = place.length
     if container.format.name == "avi":
-        with Path(path).open("rb") as opened_file:
-            return int.from_bytes(opened_file.read(8)[4:], "little") + 8 > size
+        return int.from_bytes(place.read(8)[4:], "little") + 8 > size
     return any(entry.pos + entry.size > size for entry in stream.index_entries)

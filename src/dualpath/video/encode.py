@@ -1,0 +1,310 @@
+"""Write a video once more so that it is quick to read: small, upright, with a key frame every few frames.
+
+    source --decode, scale, turn--> draft.mp4 (frame numbers for times) --copy, true times--> checked --> target.mp4
+
+Frame i of the target is frame i of the source, at the same time. H.264 in MP4 without sound; 4:2:0 with even sides; no
+B-frames, so pictures are stored in the order in which they are shown; every `key_frame_distance`-th one begins a closed
+group of pictures, so a reader that wants frame i decodes from the last multiple of that distance on; the index lies at
+the file's beginning. Pictures go from YUV to YUV, with the same filter that `read_frames` scales with, and keep the
+source's colour space and range: what is read from the target is what would have been read from the source, scaled to
+the same short side, but for the codec's loss.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from jaxtyping import Float64, UInt8
+
+from dualpath.errors import DualPathError, VideoError
+from dualpath.video.container import decoded, opened, packets
+from dualpath.video.decode import probe, read_frames
+from dualpath.video.pictures import orientation, scaled, seconds, to_rgb
+
+TICKS = 90_000
+"""Of a second, in the target: 24, 25, 30, 50, 60 and 30/1.001 frames a second and milliseconds are whole numbers of it."""
+_PRESET = "veryfast"
+
+
+class OutputError(DualPathError):
+    """The target cannot be written: the disk is full, there is no permission. No fault of the source."""
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """How videos are encoded.
+
+    Attributes:
+        short_side: pixels that the shorter side is brought down to, an even number; smaller videos keep their size.
+        key_frame_distance: frames from one key frame to the next; fewer make larger files of which clips are read sooner.
+        crf: x264's constant quality, 0 (lossless) to 51; 18 can hardly be told from the source.
+    """
+
+    short_side: int = 256
+    key_frame_distance: int = 8
+    crf: int = 18
+
+    def __post_init__(self) -> None:
+        if self.short_side < 2 or self.short_side % 2:
+            raise DualPathError(f"short_side is {self.short_side}, but it must be an even number from 2 on")
+        if self.key_frame_distance < 1:
+            raise DualPathError(f"key_frame_distance is {self.key_frame_distance}, but it must be at least 1")
+        if not 0 <= self.crf <= 51:
+            raise DualPathError(f"crf is {self.crf}, but x264 knows 0 (lossless) to 51")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A video that was written.
+
+    Attributes:
+        num_frames: pictures.
+        width: pixels.
+        height: pixels.
+        size: bytes.
+    """
+
+    num_frames: int
+    width: int
+    height: int
+    size: int
+
+
+@dataclass
+class _Draft:
+    """What is known after the first pass: times in seconds, and upright RGB of the first and last picture."""
+
+    times: Float64[np.ndarray, " t"]
+    first: UInt8[np.ndarray, "h w 3"]
+    last: UInt8[np.ndarray, "h w 3"]
+
+
+def reencode(source: str | Path, target: Path, *, config: EncodeConfig, start: int = 0, end: int | None = None) -> Encoded:
+    """Writes `target`, whole and checked, or not at all.
+
+    Args:
+        source: the video.
+        target: .mp4 file; its folder must exist.
+        config: how.
+        start: first frame that is taken.
+        end: frame before which it ends; None for all. The target's frame 0 is `start`, at 0 seconds.
+
+    Raises:
+        VideoError: the source cannot be read to its end, or what was written is not like it.
+        OutputError: the target cannot be written.
+    """
+    total = probe(source).num_frames
+    end = total if end is None else end
+    if not 0 <= start < end <= total:
+        raise VideoError(source, f"frames {start} to {end} are wanted, but it has {total}")
+    draft = target.with_name(f".{target.stem}.{os.getpid()}.draft.tmp")
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp")
+    try:
+        told = _encode(source, draft, config=config, start=start, end=end)
+        with _writing(target):
+            _retime(draft, temporary, told.times)
+        encoded = _checked(source, temporary, told, crf=config.crf)
+        with _writing(target):
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        return encoded
+    finally:
+        for path in (draft, temporary):
+            path.unlink(missing_ok=True)
+
+
+def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int, end: int) -> _Draft:
+    """The first pass: every picture scaled, turned, encoded; frame numbers stand for times, which are known at its end."""
+    scaler, painter = VideoReformatter(), VideoReformatter()
+    stamps: list[tuple[int | None, int | None]] = []
+    first: np.ndarray | None = None
+    last: np.ndarray | None = None
+    writer: _Writer | None = None
+    turn, size = (False, False, False), (0, 0)
+    try:
+        with opened(source) as (container, stream):
+            tick, rate, aspect = stream.time_base, stream.average_rate, stream.sample_aspect_ratio
+            for number, frame in enumerate(decoded(source, packets(container, stream), stream, needed=end)):
+                stamps.append((None if container.format.name == "avi" else frame.pts, frame.dts))
+                if number < start:
+                    continue
+                if writer is None:
+                    turn, size = orientation(frame), _even(scaled(frame.width, frame.height, config.short_side))
+                    with _writing(draft):
+                        writer = _Writer(draft, frame, size=size, turn=turn, rate=rate, aspect=aspect, config=config)
+                if orientation(frame) != turn:
+                    raise VideoError(source, f"changes its rotation at frame {number}, which cannot be written as one video")
+                if number in (start, end - 1):
+                    last = to_rgb(frame, painter, size)
+                    first = last if first is None else first
+                # As pictures.to_rgb: bilinear widens with the scale, so it does not alias.
+                smooth = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+                picture = scaler.reformat(frame, *size, "yuv420p", interpolation=smooth, threads=1)
+                with _writing(draft):
+                    writer.add(_upright(picture, turn))
+        assert writer is not None, "`decoded` gives every frame or raises"
+        assert first is not None
+        assert last is not None
+        with _writing(draft):
+            writer.close()
+        return _Draft(seconds(stamps, tick=tick, rate=rate)[start:], first, last)
+    finally:
+        if writer is not None:
+            writer.abandon()
+
+
+class _Writer:
+    """The encoder and the file that it writes to."""
+
+    def __init__(
+        self,
+        path: Path,
+        first: VideoFrame,
+        *,
+        size: tuple[int, int],
+        turn: tuple[bool, bool, bool],
+        rate: Fraction | None,
+        aspect: Fraction | None,
+        config: EncodeConfig,
+    ) -> None:
+        every = str(config.key_frame_distance)
+        options = {"preset": _PRESET, "tune": "fastdecode", "crf": str(config.crf), "bf": "0", "g": every, "keyint_min": every}
+        # Without macroblock trees, and with one thread, the same pictures give the same bytes.
+        options |= {"sc_threshold": "0", "flags": "+cgop", "x264-params": "mbtree=0"}
+        self.container = av.open(f"file:{os.fspath(path)}", "w", format="mp4")
+        self.open = True
+        self.count = 0
+        # It only guides the encoder: a rate that no camera has (a header that lies) would upset it.
+        self.rate = rate if rate and 1 <= rate <= 240 else Fraction(25)
+        stream = self.container.add_stream("libx264", rate=self.rate, options=options)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = size[::-1] if turn[0] else size
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.thread_count, context.time_base = 1, 1 / self.rate
+        if aspect and aspect > 0:
+            context.sample_aspect_ratio = 1 / aspect if turn[0] else aspect
+        if first.format.name.startswith("yuv"):  # others have no colour space to keep: swscale writes its default one
+            context.colorspace, context.color_range = first.colorspace, first.color_range
+            context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
+        self.stream = stream
+
+    def add(self, picture: VideoFrame) -> None:
+        picture.pts, picture.time_base = self.count, 1 / self.rate
+        picture.pict_type = 0  # type: ignore[assignment]  # a key frame of the source is none here
+        self.count += 1
+        self.container.mux(self.stream.encode(picture))
+
+    def close(self) -> None:
+        self.container.mux(self.stream.encode(None))
+        self.abandon(quietly=False)
+
+    def abandon(self, *, quietly: bool = True) -> None:
+        """Closes the file, if it still is open; the disk that is full is told only where it was not told before."""
+        if not self.open:
+            return
+        self.open = False
+        try:
+            self.container.close()
+        except (FFmpegError, OSError):
+            if not quietly:
+                raise
+
+
+def _even(size: tuple[int, int]) -> tuple[int, int]:
+    """Down to even sides, of which 4:2:0 has half; 2 at least."""
+    width, height = (max(2, side - side % 2) for side in size)
+    return width, height
+
+
+def _upright(picture: VideoFrame, turn: tuple[bool, bool, bool]) -> VideoFrame:
+    """A yuv420p picture as it is to be shown, see `pictures.orientation`."""
+    if not any(turn):
+        return picture
+    transposed, flip_x, flip_y = turn
+    width, height = picture.width, picture.height
+    flat = picture.to_ndarray().reshape(-1)
+    chroma = width * height // 4
+    planes = []
+    for begin, rows, columns in (
+        (0, height, width),
+        (4 * chroma, height // 2, width // 2),
+        (5 * chroma, height // 2, width // 2),
+    ):
+        plane = flat[begin : begin + rows * columns].reshape(rows, columns)
+        plane = plane.T if transposed else plane
+        planes.append(plane[:: -1 if flip_y else 1, :: -1 if flip_x else 1].reshape(-1))
+    columns = height if transposed else width
+    return VideoFrame.from_ndarray(np.concatenate(planes).reshape(-1, columns), format="yuv420p")
+
+
+def _retime(draft: Path, target: Path, times: Float64[np.ndarray, " t"]) -> None:
+    """The second pass: the same packets with their true times, and the index before them."""
+    ticks = np.rint((times - times[0]) * TICKS).astype(np.int64)
+    # No two pictures at one time, however fine the source's clock was.
+    ticks = np.maximum.accumulate(ticks - np.arange(len(ticks))) + np.arange(len(ticks))
+    spans = np.append(np.diff(ticks), ticks[-1] - ticks[-2] if len(ticks) > 1 else TICKS // 25)
+    options = {"movflags": "+faststart", "video_track_timescale": str(TICKS)}
+    with (
+        av.open(f"file:{os.fspath(draft)}") as before,
+        av.open(f"file:{os.fspath(target)}", "w", format="mp4", options=options) as after,
+    ):
+        stream = after.add_stream_from_template(before.streams.video[0])
+        stream.time_base = Fraction(1, TICKS)
+        number = 0
+        for packet in before.demux(before.streams.video[0]):
+            if packet.size == 0:
+                continue
+            packet.time_base = Fraction(1, TICKS)
+            packet.pts = packet.dts = int(ticks[number])
+            packet.duration = int(spans[number])
+            packet.stream = stream
+            number += 1
+            after.mux(packet)
+        if number != len(ticks):
+            raise DualPathError(f"{number} pictures were encoded of {len(ticks)}")
+
+
+def _checked(source: str | Path, written: Path, told: _Draft, *, crf: int) -> Encoded:
+    """Reads what was written: all frames, upright, at their times, the first and the last like the source's."""
+    count, (height, width, _) = len(told.times), told.first.shape
+    try:
+        info = probe(written)
+        clip = read_frames(written, [0, count - 1])
+    except VideoError as problem:
+        raise VideoError(source, f"could not be written once more: the new file {problem.reason}") from problem
+    if (info.num_frames, info.width, info.height, info.rotation) != (count, width, height, 0):
+        new = f"{info.num_frames} frames of {info.width}x{info.height}"
+        raise VideoError(source, f"could not be written once more: {count} frames of {width}x{height} became {new}")
+    # Noise at a crf of 18 is off by some 6 levels a pixel; a wrong, green or shifted picture by far more.
+    most = 16 if crf <= 28 else 40
+    for name, wanted, frame in (("first", told.first, clip.frames[0]), ("last", told.last, clip.frames[1])):
+        off = float(np.abs(frame.permute(1, 2, 0).numpy().astype(np.int16) - wanted).mean())
+        if off > most:
+            raise VideoError(source, f"could not be written once more: its {name} picture came out {off:.0f} levels off")
+    late = abs(float(clip.times[1]) - float(told.times[-1] - told.times[0]))
+    if late > (count + 1) / TICKS:
+        raise VideoError(source, f"could not be written once more: its last picture came out {late:.3f} s off its time")
+    return Encoded(count, width, height, written.stat().st_size)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What fails here fails in writing: it is no fault of the source."""
+    try:
+        yield
+    except (FFmpegError, OSError) as problem:
+        said = getattr(problem, "strerror", None) or str(problem)
+        raise OutputError(f"{path.parent} cannot be written to ({said})") from problem

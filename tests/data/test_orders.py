@@ -1,0 +1,87 @@
+"""Orders and parts: every sample once an epoch, over shards, batches and processes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualpath.data.loader import train_batches
+from dualpath.data.orders import epoch_order, rank_batches, shard_groups, shard_order
+from dualpath.errors import DualPathError
+
+placements = st.lists(st.integers(0, 9), min_size=1, max_size=80)
+
+
+@given(placements, st.integers(0, 9), st.integers(0, 9), st.integers(1, 5))
+def test_every_sample_once_a_few_shards_at_a_time(shards, seed, epoch, group):
+    groups = shard_groups(shards, seed=seed, epoch=epoch, group=group)
+    assert sorted(place for part in groups for place in part) == list(range(len(shards)))
+    seen: set[int] = set()
+    for number, part in enumerate(groups):
+        here = {shards[place] for place in part}
+        assert len(here) <= group
+        assert len(here) == group or number == len(groups) - 1
+        assert not here & seen, "a shard is visited twice"
+        seen |= here
+    order = shard_order(shards, seed=seed, epoch=epoch, group=group)
+    assert order == [place for part in groups for place in part]
+
+
+def test_orders_differ_between_epochs_and_seeds_and_mix_the_group():
+    shards = [place // 50 for place in range(400)]
+    orders = {(seed, epoch): shard_order(shards, seed=seed, epoch=epoch, group=4) for seed in (0, 1) for epoch in (0, 1)}
+    assert len(set(map(tuple, orders.values()))) == 4
+    assert orders[0, 1] == shard_order(shards, seed=0, epoch=1, group=4)
+    first = [shards[place] for place in orders[0, 0][:200]]
+    assert len(set(first)) == 4
+    counts = [first[:100].count(shard) for shard in set(first)]
+    assert min(counts) >= 10, "the four are mixed, not one after another"
+    assert {frozenset(shards[place] for place in order[:200]) for order in orders.values()} != {frozenset(range(4))}
+
+
+@given(st.integers(1, 9), st.integers(1, 6), st.integers(0, 200))
+def test_processes_share_an_epoch_exactly(batch_size, ranks, more):
+    count = ranks + more
+    order = epoch_order(count, seed=3, epoch=1)
+    parts = [rank_batches(order, batch_size=batch_size, rank=rank, ranks=ranks) for rank in range(ranks)]
+    assert sorted(sample for part in parts for batch in part for sample in batch) == list(range(count))
+    assert len({len(part) for part in parts}) == 1, "all make as many steps"
+    for step in zip(*parts, strict=True):
+        sizes = [len(batch) for batch in step]
+        assert min(sizes) >= 1
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= batch_size + 1
+    # A step is the same samples as one process would take at once, where nothing is left over.
+    whole = rank_batches(order, batch_size=batch_size * ranks)
+    for step, batch in zip(list(zip(*parts, strict=True))[:-1], whole, strict=False):
+        assert sorted(sample for part in step for sample in part) == sorted(batch)
+
+
+def test_parts_by_hand():
+    assert rank_batches(range(10), batch_size=2, rank=0, ranks=2) == [[0, 2], [4, 6], [8]]
+    assert rank_batches(range(10), batch_size=2, rank=1, ranks=2) == [[1, 3], [5, 7], [9]]
+    assert rank_batches(range(9), batch_size=2, rank=0, ranks=2) == [[0, 2], [4, 6, 8]]
+    assert rank_batches(range(9), batch_size=2, rank=1, ranks=2) == [[1, 3], [5, 7]]
+    assert rank_batches(range(5), batch_size=2) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize(("rank", "ranks", "batch_size"), [(2, 2, 1), (-1, 2, 1), (0, 0, 1), (0, 1, 0)])
+def test_numbers_that_cannot_be(rank, ranks, batch_size):
+    with pytest.raises(DualPathError, match=f"rank {rank} of {ranks} with batches of {batch_size} cannot be"):
+        rank_batches([0, 1, 2], batch_size=batch_size, rank=rank, ranks=ranks)
+
+
+def test_fewer_samples_than_processes():
+    with pytest.raises(DualPathError, match="3 samples are too few for 4 processes"):
+        rank_batches([0, 1, 2], batch_size=1, rank=0, ranks=4)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_run_over_shards_resumes_anywhere(ranks):
+    shards = [place % 20 for place in range(47)]
+    for rank in range(ranks):
+        how = {"batch_size": 3, "seed": 5, "num_epochs": 3, "shards": shards, "rank": rank, "ranks": ranks}
+        whole = list(train_batches(47, **how))
+        an_epoch = len(whole) // 3
+        for at in (0, 1, an_epoch - 1, an_epoch, 2 * an_epoch + 2):
+            first = divmod(at, an_epoch)
+            assert list(train_batches(47, first_epoch=first[0], first_batch=first[1], **how)) == whole[at:]
