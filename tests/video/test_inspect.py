@@ -11,12 +11,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_decode import B_FRAMES, FAST_VP9, KINDS
 
 from dualpath.errors import VideoError
 from dualpath.video.decode import probe
 from dualpath.video.inspect import Inspection, inspect, look_hash
-from videos import read_number, write_video
+from videos import paint, read_number, write_video
 
 VFR = [0, 10, 100, 130, 400, 1000, 1010, 2500]
 MORE: dict[str, dict[str, Any]] = {
@@ -40,8 +41,8 @@ def test_it_agrees_with_probe(name: str, tmp_path: Path) -> None:
     assert (found.error, found.corrupt_frames, found.size_changes) == (None, 0, 0)
     asked = how.get("pix_fmt", "yuv420p")
     assert found.pixel_format == {"rgb8": "bgra", "yuva420p": "yuv420p", "gray": "yuv420p"}.get(asked, asked)
-    assert found.bit_depth == (10 if name == "ten-bit.mp4" else 8)
-    assert found.alpha == (name in ("alpha.webm", "animated.gif"))
+    assert found.bit_depth == (10 if asked.endswith("10le") else 8)
+    assert found.alpha == (name in ("alpha.webm", "alpha.mov", "animated.gif"))
     assert found.variable == (name == "vfr.mp4")
     assert Inspection.from_json(json.loads(json.dumps(found.as_json()))) == found
 
@@ -151,3 +152,24 @@ def test_thumbnails_are_upright_and_small(tmp_path: Path) -> None:
     assert replace(found, thumbnails=()) == found  # they are for people
     tiny = inspect(write_video(tmp_path / "w.avi", [np.zeros((2, 900, 3), np.uint8)], codec="ffv1", pix_fmt="bgr0"))
     assert tiny.thumbnails[0].shape == (1, 96, 3)
+
+
+def test_a_folder_of_pictures_is_a_video_too(tmp_path: Path) -> None:
+    def folder(name: str, numbers: range, size: int = 48) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        for number in numbers:
+            Image.fromarray(paint(number, width=64, height=size)).save(tmp_path / name / f"img_{number:05}.png")
+        return tmp_path / name
+
+    path = folder("v", range(6))
+    found, told = inspect(path), probe(path)
+    assert {key: getattr(found, key) for key in asdict(told)} == asdict(told)
+    assert (found.num_frames, found.listed_frames, found.error, found.size_changes) == (6, 6, None, 0)
+    assert [picture.shape for picture in found.thumbnails] == [(48, 64, 3)] * 3
+    np.testing.assert_array_equal(found.thumbnails[1], paint(3, width=64, height=48))
+    assert found.content == inspect(folder("copy", range(6))).content != inspect(folder("other", range(7))).content
+    assert inspect(folder("v", range(6, 8), size=50)).size_changes == 1
+    (path / "img_00004.png").write_bytes(b"no picture")
+    spoilt = inspect(path)
+    assert (spoilt.num_frames, spoilt.listed_frames) == (4, 8)
+    assert spoilt.error is not None and spoilt.error.startswith("its frame img_00004.png cannot be read as a picture")

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from dualpath.errors import DualPathError
 from dualpath.video.inspect import Inspection
+from dualpath.video.places import find_place
 
 FILES = "files.jsonl"
 VERSION = 1
@@ -71,11 +72,11 @@ class Record:
 
 def stamp_of(path: Path) -> Stamp:
     """Size and time of change; (-1, -1) of what is not there."""
+    place = find_place(path)
     try:
-        found = path.stat()
+        return place.length, place.file.stat().st_mtime_ns
     except OSError:
         return -1, -1
-    return found.st_size, found.st_mtime_ns
 
 
 def read_records(folder: Path) -> dict[str, Record]:

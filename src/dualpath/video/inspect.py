@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from PIL import Image
 
 from dualpath.errors import VideoError
 from dualpath.video.container import index_ends_past_file, opened, packets
+from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.pictures import orientation, to_rgb
 
 THUMBNAIL = 96  # pixels, the longer side
@@ -103,11 +105,13 @@ class Inspection:
 
 
 def inspect(path: str | Path) -> Inspection:
-    """Reads and decodes a file from its beginning to its end, once.
+    """Reads and decodes a file (or a folder of pictures) from its beginning to its end, once.
 
     Raises:
         VideoError: there is no such file, it holds no video, no frame of it can be decoded, or it is truncated.
     """
+    if Path(path).is_dir():
+        return _inspect_folder(path)
     with opened(path) as (container, stream):
         listed, past_end = stream.frames, index_ends_past_file(path, container, stream)
         seen = _Pass(container.format.name)
@@ -119,6 +123,53 @@ def inspect(path: str | Path) -> Inspection:
         if seen.first is None:
             raise VideoError(path, f"no frame could be decoded{f' ({seen.error})' if seen.error else ''}")
         return seen.told(container, stream, listed=listed)
+
+
+def _inspect_folder(path: str | Path) -> Inspection:
+    """A video whose frames are pictures of their own, see `frame_folder`."""
+    files = list_pictures(path)
+    content, sizes, error = hashlib.blake2b(digest_size=16), [], None
+    for file in files:
+        try:
+            size = picture_size(file)
+            read_pictures([file], size)
+        except VideoError as problem:
+            error = problem.reason
+            break
+        sizes.append(size)
+        content.update(file.read_bytes())
+    if not sizes:
+        raise VideoError(path, f"no frame could be decoded ({error})")
+    width, height = sizes[0]
+    longer = max(THUMBNAIL, width, height)
+    small = (max(1, width * THUMBNAIL // longer), max(1, height * THUMBNAIL // longer))
+    pictures = tuple(read_pictures([files[len(sizes) * sixth // 6] for sixth in (1, 3, 5)], small))
+    return Inspection(
+        num_frames=len(sizes),
+        listed_frames=len(files),
+        error=error,
+        corrupt_frames=0,
+        fps=None,
+        duration=None,
+        smallest_step=None,
+        largest_step=None,
+        variable=False,
+        width=width,
+        height=height,
+        size_changes=sum(a != b for a, b in pairwise(sizes)),
+        rotation=0,
+        pixel_format="rgb24",
+        bit_depth=8,
+        hdr=False,
+        alpha=False,
+        codec=files[0].suffix[1:].lower(),
+        container="folder",
+        has_audio=False,
+        keyframe_distance=1,
+        content=content.hexdigest(),
+        look=look_hash(pictures),
+        thumbnails=pictures,
+    )
 
 
 class _Pass:
@@ -223,7 +274,7 @@ class _Pass:
         span = (times[-1] - times[0]) * tick if times else 0.0
         fps = float(rate) if rate else (len(times) - 1) / span if span else None
         last = max((duration for time, duration in self.times if time == times[-1]), default=0) if times else 0
-        return fps, (span + (last * tick or (1 / fps if fps else 0.0))) or None
+        return fps, (span + (last * tick or (1 / fps if fps else 0.0)) if times else None) or None
 
     def _steps(self, stream: VideoStream) -> tuple[float | None, float | None, bool]:
         """(smallest, largest step in seconds, whether they differ by more than rounding and a tenth)."""
