@@ -66,7 +66,7 @@ def test_a_prepared_folder_is_ready_to_train_on(data, tmp_path, here, monkeypatc
         assert probe(video.path).height == 24
     # No file is opened again before a training.
     monkeypatch.setattr("dualpath.engine.prepare.scan", None)
-    assert usable(again, RunConfig()).videos == again.videos
+    assert usable(again, RunConfig()).manifest.videos == again.videos
 
 
 def test_its_records(data, tmp_path, here):

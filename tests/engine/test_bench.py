@@ -139,6 +139,6 @@ def test_words_that_cannot_be(tmp_path, capsys):
     assert main(["data", "bench", str(tmp_path), "--clips-per-s", "0"]) == 2
     assert "clips_per_s is 0.0, but it must be a number above 0" in capsys.readouterr().err
     assert main(["data", "prepair"]) == 2
-    assert "unknown verb data 'prepair' (did you mean prepare?); there are prepare, bench" in capsys.readouterr().err
+    assert "unknown verb data 'prepair' (did you mean prepare?); there are check, prepare, bench" in capsys.readouterr().err
     assert main(["data"]) == 0
     assert "prepare DATA --output DIR" in capsys.readouterr().out
