@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.decode import probe, read_frames
@@ -111,8 +112,18 @@ def test_a_stretch_of_a_video(tmp_path):
     assert reencode(source, tmp_path / "target.mp4", config=SMALL, start=5, end=12).num_frames == 7
     assert numbers(tmp_path / "target.mp4") == [5, 6, 7, 8, 9, 10, 11]
     assert read_frames(tmp_path / "target.mp4", [0, 6]).times == pytest.approx([0, 0.24])
-    with pytest.raises(VideoError, match="frames 5 to 21 are wanted, but it has 20"):
-        reencode(source, tmp_path / "other.mp4", config=SMALL, start=5, end=21)
+    assert reencode(source, tmp_path / "target.mp4", config=SMALL, start=17, end=22).num_frames == 3  # copies lack the last
+    with pytest.raises(VideoError, match="frames 5 to 23 are wanted, but it has 20"):
+        reencode(source, tmp_path / "other.mp4", config=SMALL, start=5, end=23)
+
+
+def test_a_folder_of_pictures(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(6):
+        Image.fromarray(paint(number + 3, width=64, height=48)).save(folder / f"{number + 1:05d}.png")
+    assert reencode(folder, tmp_path / "target.mp4", config=SMALL, start=1).num_frames == 5
+    assert numbers(tmp_path / "target.mp4") == [4, 5, 6, 7, 8]
 
 
 def test_a_damaged_source_leaves_nothing(tmp_path):

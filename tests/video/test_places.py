@@ -4,6 +4,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,13 @@ def test_frames_of_a_member(shard, name, count):
     assert info == probe(find_place(path).file.parent / name)
     assert info.num_frames == count
     assert read_numbers(read_frames(path, [count - 1, 0, 3]).frames) == [count - 1, 0, 3]
+
+
+def test_the_other_decoder_reads_members_too(shard):
+    pytest.importorskip("torchcodec", exc_type=(ImportError, RuntimeError))
+    clip = read_frames(shard["one.mp4"], [5, 0, 3], decoder="torchcodec")
+    assert read_numbers(clip.frames) == [5, 0, 3]
+    assert torch.equal(clip.frames, read_frames(shard["one.mp4"], [5, 0, 3]).frames)
 
 
 @pytest.mark.parametrize(("name", "reason"), [("text.mp4", "is not a video but a text file"), ("none.mp4", "is empty")])

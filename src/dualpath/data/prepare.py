@@ -142,7 +142,7 @@ def plan_jobs(manifest: Manifest, output: Path) -> list[Job]:
             number += 1
             name = f"{stem}-{number}"
         taken.add(f"{folder}/{name}".casefold())
-        start, end = getattr(video, "start", 0), getattr(video, "end", None)
+        start, end = video.start, video.end
         jobs.append(Job(video.path, folder / f"{name}.mp4", start, end))
     return jobs
 
@@ -178,7 +178,7 @@ def _write_labels(found: Preparation, manifest: Manifest) -> None:
 def _write_facts(found: Preparation, manifest: Manifest, used: dict[str, Any]) -> None:
     facts = {
         "settings": used,
-        "source": {"root": str(manifest.root), "format": manifest.source},
+        "source": {"root": str(manifest.root)} | manifest.census(),
         "classes": list(manifest.classes),
         "counts": {split: sum(one.video.split == split for one in found.finished) for split in ("train", "val", "test")},
         "bytes": {"before": found.bytes_before, "after": found.bytes_after},

@@ -173,10 +173,7 @@ def _prepare_some(
     videos: Sequence[Video], folder: Path, encode: EncodeConfig, *, workers: int
 ) -> tuple[list[Video], list[Video]]:
     """Those that can be prepared, and how they come out."""
-    jobs = [
-        Job(video.path, folder / f"{place}.mp4", getattr(video, "start", 0), getattr(video, "end", None))
-        for place, video in enumerate(videos)
-    ]
+    jobs = [Job(video.path, folder / f"{place}.mp4", video.start, video.end) for place, video in enumerate(videos)]
     before: list[Video] = []
     after: list[Video] = []
     with Bar("preparing a handful", total=len(jobs)) as bar, closing(
@@ -191,8 +188,8 @@ def _prepare_some(
             bar.update(number + 1)
     for place in sorted(done):
         before.append(videos[place])
-        plain = {name: default for name, default in (("start", 0), ("end", None)) if hasattr(videos[place], name)}
-        after.append(replace(videos[place], path=jobs[place].target, num_frames=done[place].num_frames, **plain))
+        frames = done[place].num_frames
+        after.append(replace(videos[place], path=jobs[place].target, num_frames=frames, start=0, end=None))
     return before or list(videos), after
 
 
@@ -268,7 +265,7 @@ def _some_frames(dataset: TrainClips) -> list[Tensor]:
     count = dataset.sampling.num_frames
     found = []
     for video in dataset.videos[:4]:
-        first = getattr(video, "start", 0)
+        first = video.start
         wanted = [first + min(i, (video.num_frames or 1) - 1) for i in range(count)]
         found.append(read_frames(video.path, wanted, short_side=short).frames)
     return found

@@ -30,10 +30,13 @@ from jaxtyping import Float64, UInt8
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.container import decoded, opened, packets
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.pictures import orientation, scaled, seconds, to_rgb
 
 TICKS = 90_000
 """Of a second, in the target: 24, 25, 30, 50, 60 and 30/1.001 frames a second and milliseconds are whole numbers of it."""
+SLACK = 2
+"""Frames by which an `end` may lie past the source's: copies lose the last one or two."""
 _PRESET = "veryfast"
 
 
@@ -105,7 +108,7 @@ def reencode(source: str | Path, target: Path, *, config: EncodeConfig, start: i
         OutputError: the target cannot be written.
     """
     total = probe(source).num_frames
-    end = total if end is None else end
+    end = total if end is None else min(end, total) if end - total <= SLACK else end
     if not 0 <= start < end <= total:
         raise VideoError(source, f"frames {start} to {end} are wanted, but it has {total}")
     draft = target.with_name(f".{target.stem}.{os.getpid()}.draft.tmp")
@@ -134,10 +137,10 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
     writer: _Writer | None = None
     turn, size = (False, False, False), (0, 0)
     try:
-        with opened(source) as (container, stream):
-            tick, rate, aspect = stream.time_base, stream.average_rate, stream.sample_aspect_ratio
-            for number, frame in enumerate(decoded(source, packets(container, stream), stream, needed=end)):
-                stamps.append((None if container.format.name == "avi" else frame.pts, frame.dts))
+        with _pictures(source, end) as (pictures, clock):
+            tick, rate, aspect = clock.tick, clock.rate, clock.aspect
+            for number, frame in enumerate(pictures):
+                stamps.append((frame.pts if clock.shown else None, frame.dts))
                 if number < start:
                     continue
                 if writer is None:
@@ -150,11 +153,12 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
                     last = to_rgb(frame, painter, size)
                     first = last if first is None else first
                 # As pictures.to_rgb: bilinear widens with the scale, so it does not alias.
-                smooth = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
-                picture = scaler.reformat(frame, *size, "yuv420p", interpolation=smooth, threads=1)
+                unscaled = size == (frame.width, frame.height)
+                how = Interpolation.BICUBIC if unscaled else Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+                picture = scaler.reformat(frame, *size, "yuv420p", interpolation=how, threads=1)
                 with _writing(draft):
                     writer.add(_upright(picture, turn))
-        assert writer is not None, "`decoded` gives every frame or raises"
+        assert writer is not None, "`_pictures` gives every frame or raises"
         assert first is not None
         assert last is not None
         with _writing(draft):
@@ -163,6 +167,31 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
     finally:
         if writer is not None:
             writer.abandon()
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """What a source says of its times (`shown`: its times of presentation can be believed) and of its pixels' shape."""
+
+    tick: Fraction | None
+    rate: Fraction | None
+    aspect: Fraction | None
+    shown: bool
+
+
+@contextmanager
+def _pictures(source: str | Path, needed: int) -> Iterator[tuple[Iterator[VideoFrame], _Clock]]:
+    """The first `needed` pictures of a video, or of a folder of them, in order."""
+    if Path(source).is_dir():
+        paths = list_pictures(source)[:needed]
+        size = picture_size(paths[0])
+        frames = (VideoFrame.from_ndarray(read_pictures([path], size)[0], format="rgb24") for path in paths)
+        yield frames, _Clock(None, None, None, False)
+        return
+    with opened(source) as (container, stream):
+        shown = container.format.name != "avi"  # which stores none, and what FFmpeg guesses may run backwards
+        frames = decoded(source, packets(container, stream), stream, needed=needed)
+        yield frames, _Clock(stream.time_base, stream.average_rate, stream.sample_aspect_ratio, shown)
 
 
 class _Writer:

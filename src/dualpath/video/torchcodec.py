@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from dualpath.errors import DualPathError
 from dualpath.video.leaps import order_of_presentation
 from dualpath.video.pictures import scaled
+from dualpath.video.places import find_place
 from dualpath.video.reading import Pictures, survey
 
 
@@ -77,9 +78,11 @@ def by_torchcodec(
 
 def _frames(path: str | Path, stream: int, wanted: Sequence[int]) -> tuple[Any, np.ndarray]:
     """uint8 (N, H, W, 3) and seconds of presentation; None if torchcodec cannot."""
+    place = find_place(path)
     try:
+        source = str(path) if place.size is None else place.read()
         decoder = import_module("torchcodec.decoders").VideoDecoder(
-            str(path), stream_index=stream, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC", device="cpu"
+            source, stream_index=stream, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC", device="cpu"
         )
         batch = decoder.get_frames_at(list(wanted))
     except (RuntimeError, ValueError, IndexError, OSError):  # what its C++ raises; PyAV then says what is wrong with the file
