@@ -172,4 +172,5 @@ def test_a_folder_of_pictures_is_a_video_too(tmp_path: Path) -> None:
     (path / "img_00004.png").write_bytes(b"no picture")
     spoilt = inspect(path)
     assert (spoilt.num_frames, spoilt.listed_frames) == (4, 8)
-    assert spoilt.error is not None and spoilt.error.startswith("its frame img_00004.png cannot be read as a picture")
+    assert spoilt.error is not None
+    assert spoilt.error.startswith("its frame img_00004.png cannot be read as a picture")
