@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/dualpath demo --output demo-output
 
 test: $(STAMP)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -28,6 +28,18 @@ class VideoError(DualPathError):
         return VideoError, (self.path, self.reason)
 
 
+class FetchError(DualPathError):
+    """Data that cannot be fetched from where it lies: no fault of a video, so no video is skipped for it."""
+
+    def __init__(self, place: str | Path, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = str(place)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[FetchError], tuple[str, str]]:
+        return FetchError, (self.place, self.reason)
+
+
 class Interrupted(Exception):
     """A run was asked to stop (Ctrl-C, SIGTERM) and has left its state behind.
 

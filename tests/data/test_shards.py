@@ -24,7 +24,7 @@ from dualpath.data.orders import shard_order
 from dualpath.data.pack import SPLITS, _plan, write_shards
 from dualpath.data.prepare import ShardConfig, prepare
 from dualpath.data.shards import Index, Sample, Shard, read_index
-from dualpath.errors import DualPathError, VideoError
+from dualpath.errors import DualPathError, FetchError
 from dualpath.video import fetched
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.encode import EncodeConfig, Encoded
@@ -396,9 +396,9 @@ def test_a_shard_that_is_not_to_be_had(server, act, reason):
     manifest = read_manifest(server.url, val_fraction=0.0)
     name = find_place(manifest.videos[0].path).file.name
     server.act[name] = [act] * 6
-    with pytest.raises(VideoError, match=reason) as problem:
+    with pytest.raises(FetchError, match=reason) as problem:
         numbers(manifest.videos[0].path)
-    assert problem.value.path == f"{server.url}/{name}"
+    assert problem.value.place == f"{server.url}/{name}"
     assert not [p for p in manifest.root.iterdir() if p.name.startswith(".") or p.suffix == ".tar"]
     server.act.clear()
     assert numbers(manifest.videos[0].path), "the next one who asks may have it"
@@ -412,8 +412,22 @@ def test_a_shard_that_is_cut_off_for_good(server, packed, tmp_path):
     shutil.copytree(packed, short)
     (short / name).write_bytes((packed / name).read_bytes()[:5000])
     server.folder = short
-    with pytest.raises(VideoError, match=rf"{name}: .*(is cut off: 5000 of {whole} bytes came|the server says 416).*; 6 tries"):
+    with pytest.raises(FetchError, match=rf"{name}: .*(is cut off: 5000 of {whole} bytes came|the server says 416).*; 6 tries"):
         numbers(manifest.videos[0].path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_stops_where_no_shard_is_to_be_had_and_blames_no_video(server, workers):
+    manifest = read_manifest(server.url, val_fraction=0.0)
+    for file in {find_place(video.path).file.name for video in manifest.videos}:
+        server.act[file] = ["404"] * 99
+    train = TrainClips(
+        manifest.videos, sampling=SamplingConfig(2), transform=TransformConfig(color_jitter=0.0), size=16, flip=False, seed=0
+    )
+    with pytest.raises(FetchError, match="the server says 404"):
+        list(train_loader(train, batch_size=2, num_epochs=1, workers=workers))
+    with pytest.raises(FetchError, match="the server says 404"):
+        list(test_loader(TestClips(manifest.videos, sampling=SamplingConfig(2), size=16), batch_size=2, workers=workers))
 
 
 def test_what_is_no_index_or_no_server(server, tmp_path):

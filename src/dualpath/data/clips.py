@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualpath.data.manifest import Video
-from dualpath.errors import VideoError
+from dualpath.errors import FetchError, VideoError
 from dualpath.video.decode import Decoder, probe, read_frames
 from dualpath.video.sampling import SamplingConfig, test_indices, train_indices
 from dualpath.video.transforms import TransformConfig, test_transform, train_transform
@@ -73,8 +73,11 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def __getitems__(self, keys: list[Key]) -> list[tuple[int, Tensor, int] | Lost]:
-        """Reads a batch, as DataLoader asks for it; a video that cannot be decoded is told, never replaced."""
+    def __getitems__(self, keys: list[Key]) -> list[tuple[int, Tensor, int] | Lost] | FetchError:
+        """Reads a batch, as DataLoader asks for it; a video that cannot be decoded is told, never replaced.
+
+        A FetchError is handed over for `ClipLoader` to raise.
+        """
         items: list[tuple[int, Tensor, int] | Lost] = []
         for key in keys:
             if key[1] in self.lost:
@@ -84,6 +87,8 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
                 items.append(self[key])
             except VideoError as problem:
                 items.append(Lost(key[1], problem.reason))
+            except FetchError as problem:
+                return problem
         return items
 
 
@@ -204,6 +209,13 @@ class TestClips(Dataset[Views]):
             return Views(index, video.label, self._views(video, index))
         except VideoError as problem:
             return Views(index, video.label, None, problem.reason)
+
+    def __getitems__(self, indices: list[int]) -> list[Views] | FetchError:
+        """Reads a batch, as DataLoader asks for it; a FetchError is handed over for `ClipLoader` to raise."""
+        try:
+            return [self[index] for index in indices]
+        except FetchError as problem:
+            return problem
 
     def _views(self, video: Video, index: int) -> UInt8[Tensor, "v t c s s"]:
         wanted = video.start + test_indices(_length(video), self.sampling, num_clips=self.num_clips)

@@ -29,7 +29,7 @@ from dualpath.data.ahead import fetch_ahead
 from dualpath.data.clips import Key, KeyedClips, Lost, TestClips, TrainClips, Views, rng_for
 from dualpath.data.manifest import Video
 from dualpath.data.orders import GROUP, epoch_order, rank_batches, shard_order
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, FetchError
 from dualpath.video.fetched import ORIGIN
 from dualpath.video.places import find_place
 
@@ -52,6 +52,8 @@ __all__ = [
 
 STALL_SECONDS, STALL_SECONDS_A_CLIP = 180.0, 15.0
 """So long may a batch take, the start of the workers included, before they are taken for hanging."""
+FETCH_SECONDS = 3600.0
+"""So much longer where shards are fetched: fetching has time limits of its own."""
 
 
 class WorkersLost(DualPathError, RuntimeError):
@@ -162,6 +164,9 @@ class ClipLoader(DataLoader[Any]):
                     f"a decoding process was ended from outside, crashed or hung ({problem}); look at the memory, lower "
                     "--workers"
                 ) from problem
+            # DataLoader itself would rebuild a worker's exception from a traceback in text.
+            if isinstance(batch, FetchError):
+                raise batch
             yield batch
 
     @contextmanager
@@ -210,6 +215,7 @@ def train_loader(
 
     Raises:
         WorkersLost: while it is iterated, a worker crashes or hangs.
+        FetchError: while it is iterated, a shard cannot be fetched.
     """
     found = shards_of(dataset.videos)
     batches = _RunBatches(len(dataset), batch_size, dataset.seed, num_epochs, first_epoch, first_batch, rank, ranks, found)
@@ -221,7 +227,7 @@ def train_loader(
         workers=workers,
         pin_memory=pin_memory,
         persistent=False,
-        stall=STALL_SECONDS + STALL_SECONDS_A_CLIP * batch_size,
+        stall=_patience(found) + STALL_SECONDS_A_CLIP * batch_size,
     )
 
 
@@ -252,7 +258,7 @@ def test_loader(
         workers=workers,
         pin_memory=pin_memory,
         persistent=True,
-        stall=STALL_SECONDS + STALL_SECONDS_A_CLIP * batch_size * dataset.shape[0],
+        stall=_patience(shards_of(dataset.videos)) + STALL_SECONDS_A_CLIP * batch_size * dataset.shape[0],
     )
 
 
@@ -321,6 +327,11 @@ def shards_of(videos: Sequence[Video]) -> Shards | None:
     return Shards(tuple(number[place.file] for place in places), tuple(files), (files[0].parent / ORIGIN).is_file())
 
 
+def _patience(shards: Shards | None) -> float:
+    """How long a batch may take, besides its clips, before its workers are said to hang."""
+    return STALL_SECONDS + (FETCH_SECONDS if shards is not None and shards.remote else 0)
+
+
 def test_order(dataset: TestClips) -> list[int]:
     """The order in which test videos come: as they are; in shards, shard by shard, so that each is fetched once."""
     found = shards_of(dataset.videos)
@@ -331,8 +342,12 @@ def test_order(dataset: TestClips) -> list[int]:
 test_order.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def _collate_clips(items: list[tuple[int, Tensor, int] | Lost], *, shape: tuple[int, ...]) -> TrainBatch:
+def _collate_clips(
+    items: list[tuple[int, Tensor, int] | Lost] | FetchError, *, shape: tuple[int, ...]
+) -> TrainBatch | FetchError:
     """Puts the clips into one tensor, (0, *shape) if there are none."""
+    if isinstance(items, FetchError):
+        return items
     good = [item for item in items if not isinstance(item, Lost)]
     frames = [clip for _, clip, _ in good]
     return TrainBatch(
@@ -343,8 +358,10 @@ def _collate_clips(items: list[tuple[int, Tensor, int] | Lost], *, shape: tuple[
     )
 
 
-def _collate_views(items: list[Views], *, shape: tuple[int, ...]) -> ViewBatch:
+def _collate_views(items: list[Views] | FetchError, *, shape: tuple[int, ...]) -> ViewBatch | FetchError:
     """Puts the readable videos into one tensor, (0, *shape) if there are none."""
+    if isinstance(items, FetchError):
+        return items
     good = [item for item in items if item.frames is not None]
     frames = [item.frames for item in items if item.frames is not None]
     return ViewBatch(

@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from dualpath.data.formats.base import Split
 from dualpath.data.manifest import DataError, Manifest, Video
-from dualpath.errors import VideoError
+from dualpath.errors import FetchError
 from dualpath.video import fetched
 from dualpath.video.places import Place
 
@@ -195,7 +195,7 @@ def fetch_shards(data: str) -> Manifest:
     url = data if data.endswith(".json") else f"{data.rstrip('/')}/{INDEX}"
     try:
         content = fetched.get(url)
-    except VideoError as problem:
+    except FetchError as problem:
         raise DataError(url, [problem.reason]) from problem
     index = read_index(content, source=url)
     return to_manifest(index, fetched.register(url, content, {s.name: (s.bytes, s.sha256) for s in index.shards}))

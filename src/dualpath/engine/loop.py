@@ -37,7 +37,7 @@ from dualpath.engine.prepare import Usable, default_workers, enough
 from dualpath.engine.progress import Bar
 from dualpath.engine.schedule import draw_seed, epoch_length, learning_rate
 from dualpath.engine.state import DATA, Position, load_state, save_state
-from dualpath.errors import DualPathError, Interrupted
+from dualpath.errors import DualPathError, FetchError, Interrupted
 from dualpath.files import write_whole
 from dualpath.methods import find_method
 from dualpath.video.protocols import describe_protocol
@@ -145,20 +145,20 @@ class Run:
                     if self.position.batch == 0:
                         results = self._end_epoch(log)
                     self._save_if_due()
-        except RuntimeError as problem:
+        except (RuntimeError, FetchError) as problem:
             self._give_up(problem)
             raise
         finally:
             log.close()
         return results
 
-    def _give_up(self, problem: RuntimeError) -> None:
+    def _give_up(self, problem: RuntimeError | FetchError) -> None:
         """Keeps the state and tells the user what can be mended; returns if it is an error of ours."""
         kept = f"; the state after step {self.position.step} is kept, --resume continues it"
         died = isinstance(problem, WorkersLost)
         if isinstance(problem, torch.OutOfMemoryError):
             told = f"the memory of {self.device} ran out; use half the --batch_size and twice the --accumulate in a new folder"
-        elif died:
+        elif died or isinstance(problem, FetchError):
             told = f"{problem}{kept}"
         else:
             return

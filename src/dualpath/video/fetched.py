@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
-from dualpath.errors import DualPathError, VideoError
+from dualpath.errors import DualPathError, FetchError
 from dualpath.files import write_whole
 
 try:
@@ -80,7 +80,7 @@ def held(file: Path) -> Iterator[None]:
     """Sees to it that a file of the cache is there, and that it stays while it is read; other files are left alone.
 
     Raises:
-        VideoError: it cannot be fetched.
+        FetchError: it cannot be fetched.
     """
     if not (file.parent / ORIGIN).is_file():
         yield
@@ -106,7 +106,7 @@ def fetch(file: Path) -> None:
     """Fetches a file of the cache, or waits for whoever does, if it is not there.
 
     Raises:
-        VideoError: it cannot be fetched.
+        FetchError: it cannot be fetched.
     """
     lock = file.with_name(f".{file.name}.lock")
     seen: tuple[float, float] | None = None  # the lock's last sign of life, and when it was seen first
@@ -136,7 +136,7 @@ def _take(lock: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as problem:
-        raise VideoError(lock.parent, f"cannot be written to ({problem.strerror}); name another cache") from problem
+        raise FetchError(lock.parent, f"cannot be written to ({problem.strerror}); name another cache") from problem
     return True
 
 
@@ -147,19 +147,19 @@ def _bring(file: Path, *, alive: Callable[[], None]) -> None:
         size, digest = origin["files"][file.name]
         url = urljoin(origin["url"], quote(file.name))
     except (ValueError, KeyError, TypeError) as problem:
-        raise VideoError(file, f"is not one of those that {ORIGIN} beside it names") from problem
+        raise FetchError(file, f"is not one of those that {ORIGIN} beside it names") from problem
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb+") as target:
             _download(url, target, expected=size, alive=alive)
             target.seek(0)
             if hashlib.file_digest(target, "sha256").hexdigest() != digest:
-                raise VideoError(url, "is another file than its index says, though of the same size; prepare it again")
+                raise FetchError(url, "is another file than its index says, though of the same size; prepare it again")
             target.flush()
             os.fsync(target.fileno())
         temporary.replace(file)
     except OSError as problem:
-        raise VideoError(
+        raise FetchError(
             url, f"could not be kept in {file.parent} ({problem.strerror}); make room, or name another DUALPATH_SHARD_CACHE"
         ) from problem
     finally:
@@ -171,7 +171,7 @@ def get(url: str) -> bytes:
     """The content of a small file.
 
     Raises:
-        VideoError: it cannot be fetched.
+        FetchError: it cannot be fetched.
     """
     target = io.BytesIO()
     _download(url, target, expected=None, alive=lambda: None)
@@ -192,15 +192,15 @@ def _download(url: str, target: io.BufferedIOBase, *, expected: int | None, aliv
             if problem.code == 416:  # nothing is left to send: what came was not the beginning of it
                 target.truncate(0)
             elif problem.code not in (408, 425, 429) and problem.code < 500:
-                raise VideoError(url, f"cannot be fetched: the server says {problem.code} {problem.reason}") from problem
+                raise FetchError(url, f"cannot be fetched: the server says {problem.code} {problem.reason}") from problem
             why = f"cannot be fetched: the server says {problem.code} {problem.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as problem:
             why = f"cannot be fetched ({getattr(problem, 'reason', None) or problem or type(problem).__name__})"
         except ValueError as problem:
-            raise VideoError(url, f"is no URL ({problem})") from problem
+            raise FetchError(url, f"is no URL ({problem})") from problem
         if not why:
             return
-    raise VideoError(url, f"{why}; {TRIES} tries")
+    raise FetchError(url, f"{why}; {TRIES} tries")
 
 
 def _try(url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Callable[[], None]) -> str:

@@ -80,7 +80,8 @@ def opened_place(path: str | Path) -> Iterator[Place]:
     """Gives a place that is there to be read, and keeps it so meanwhile; a shard from a URL is fetched for it.
 
     Raises:
-        VideoError: it cannot be fetched, there is no such file, it is a folder, or it ends before the part that is wanted.
+        FetchError: it cannot be fetched.
+        VideoError: there is no such file, it is a folder, or it ends before the part that is wanted.
     """
     place = find_place(path)
     with nullcontext() if place.size is None else held(place.file):
