@@ -72,7 +72,9 @@ def test_the_group_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data"]) == 0
     assert "check DATA --output DIR" in capsys.readouterr().out
     assert main(["data", "chek"]) == 2
-    assert capsys.readouterr().err == "dualpath: unknown verb data 'chek' (did you mean check?); there are check\n"
+    assert (
+        capsys.readouterr().err == "dualpath: unknown verb data 'chek' (did you mean check?); there are check, prepare, bench\n"
+    )
     assert main(["data", "check"]) == 2
     assert "see dualpath data check --help" in capsys.readouterr().err
 
