@@ -23,7 +23,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dualpath.data.check import CheckConfig, Progress, check_data
+from dualpath.data.checking.check import CheckConfig, Progress, check_data
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.scan import ask
 from dualpath.video.inspect import inspect

@@ -26,8 +26,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from dualpath.video.decode import Decoder, read_frames
+from dualpath.video.decoding.torchcodec import what_is_missing
 from dualpath.video.sampling import SamplingConfig, train_indices
-from dualpath.video.torchcodec import what_is_missing
 from dualpath.video.transforms import TransformConfig, train_transform
 
 SIZE, FRAMES, WIDTH, HEIGHT = 224, 300, 340, 256

@@ -23,8 +23,8 @@ from dualpath.data.clips import TrainClips
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
 from dualpath.video.decode import probe
+from dualpath.video.decoding.places import Place
 from dualpath.video.encode import EncodeConfig, reencode
-from dualpath.video.places import Place
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
 

@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/pretrain_stills.py --output src/dualpath/nn/stills --minutes 80
 
-The pictures are drawn by `dualpath.video.shapes` while the training runs; nothing is read or downloaded. A
+The pictures are drawn by `dualpath.video.drawn.shapes` while the training runs; nothing is read or downloaded. A
 picture shows one scene, or 2x2, 4x4 unrelated scenes like a sheet of thumbnails. The network learns from
 stills only: no picture is a frame of a film, no two are related by movement.
 
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dualpath.video import shapes
+from dualpath.video.drawn import shapes
 
 SIZE, PATCH = 128, 16
 SIDE = SIZE // PATCH

@@ -77,9 +77,9 @@ def mutate(content: bytes, rng: np.random.Generator) -> bytes:
 
 def examine(path: Path) -> int:
     """What a child does with a file: reads it as `decode_all` does; if that is content, its word is put to the test."""
-    from dualpath.video.container import opened
     from dualpath.video.decode import read_frames
-    from dualpath.video.reading import by_leaps
+    from dualpath.video.decoding.container import opened
+    from dualpath.video.decoding.reading import by_leaps
 
     count = decode_all(path)
     try:

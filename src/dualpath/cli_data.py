@@ -33,7 +33,7 @@ def data_verb(words: Sequence[str]) -> int:
 
 
 def _check(words: Sequence[str]) -> int:
-    from dualpath.data.check import CheckConfig
+    from dualpath.data.checking.check import CheckConfig
     from dualpath.engine.config import DataConfig
     from dualpath.engine.data_verbs import check_files
     from dualpath.flags import Parser, fill
@@ -56,7 +56,7 @@ def _check(words: Sequence[str]) -> int:
 
 
 def _prepare(words: Sequence[str]) -> int:
-    from dualpath.data.prepare import ShardConfig
+    from dualpath.data.preparing.prepare import ShardConfig
     from dualpath.engine.config import DataConfig
     from dualpath.engine.data_verbs import prepare_data
     from dualpath.flags import Parser, fill

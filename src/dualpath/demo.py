@@ -1,6 +1,6 @@
 """The whole story in a few minutes: draw clips, train DualPath and a linear probe on them, compare, show.
 
-The classes are pairs of opposites which single frames cannot tell apart (video/synthetic.py). The probe sees the same
+The classes are pairs of opposites which single frames cannot tell apart (video/drawn/synthetic.py). The probe sees the same
 backbone's features without their order; DualPath is evaluated once more with every test clip's frames shuffled.
 """
 
@@ -26,9 +26,9 @@ from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig
 from dualpath.report.page import write_report
-from dualpath.video.label_sets import find_label_set
+from dualpath.video.drawn.label_sets import find_label_set
+from dualpath.video.drawn.synthetic import CLASSES, render_clip, render_folder, write_video
 from dualpath.video.sampling import SamplingConfig
-from dualpath.video.synthetic import CLASSES, render_clip, render_folder, write_video
 from dualpath.video.transforms import TransformConfig
 
 

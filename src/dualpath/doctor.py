@@ -59,7 +59,7 @@ def _decoder() -> dict[str, Any]:
     import numpy as np
 
     from dualpath.video.decode import probe, read_frames
-    from dualpath.video.synthetic import write_video
+    from dualpath.video.drawn.synthetic import write_video
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probe.mp4"
@@ -77,7 +77,7 @@ def _decoder() -> dict[str, Any]:
 
 def _second_decoder() -> list[dict[str, Any]]:
     """Whether an installed torchcodec can be used: it looks for the system's FFmpeg."""
-    from dualpath.video.torchcodec import what_is_missing
+    from dualpath.video.decoding.torchcodec import what_is_missing
 
     try:
         metadata.version("torchcodec")

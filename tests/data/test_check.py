@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from dualpath.data import check as check_module
-from dualpath.data.check import CheckConfig, Progress, check_data, shown_files
+from dualpath.data.checking import check as check_module
+from dualpath.data.checking.check import CheckConfig, Progress, check_data, shown_files
+from dualpath.data.checking.records import FILES, Record, read_records
 from dualpath.data.manifest import read_manifest
-from dualpath.data.records import FILES, Record, read_records
 from dualpath.data.scan import Refusal
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.inspect import Inspection, inspect

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.data.findings import Finding, count, find, similar
+from dualpath.data.checking.findings import Finding, count, find, similar
+from dualpath.data.checking.records import Record
 from dualpath.data.manifest import Manifest, Split, Video
-from dualpath.data.records import Record
 from dualpath.video.inspect import Inspection
 
 PLAIN = Inspection(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dualpath.data.check import CHECK, QUARANTINE
-from dualpath.data.known import VIDEOS, Known, read_checked, read_known, write_known
+from dualpath.data.checking.check import CHECK, QUARANTINE
+from dualpath.data.checking.known import VIDEOS, Known, read_checked, read_known, write_known
+from dualpath.data.checking.records import Record, appending, stamp_of
 from dualpath.data.manifest import Video
-from dualpath.data.records import Record, appending, stamp_of
 from dualpath.errors import DualPathError
 from dualpath.video.inspect import inspect
 from videos import write_video

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dualpath.cli import main
-from dualpath.data import prepare as module
-from dualpath.data.journal import Job
 from dualpath.data.manifest import DataError, read_manifest
-from dualpath.data.prepare import encode_job, plan_jobs, prepare
+from dualpath.data.preparing import prepare as module
+from dualpath.data.preparing.journal import Job
+from dualpath.data.preparing.prepare import encode_job, plan_jobs, prepare
 from dualpath.data.scan import Refusal
 from dualpath.engine.config import RunConfig
 from dualpath.engine.prepare import usable

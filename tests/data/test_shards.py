@@ -16,19 +16,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.data import prepare as prepare_module
-from dualpath.data.journal import Finished
 from dualpath.data.loader import TestClips, TrainClips, shards_of, test_loader, train_loader
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.orders import shard_order
-from dualpath.data.pack import SPLITS, _plan, write_shards
-from dualpath.data.prepare import ShardConfig, prepare
-from dualpath.data.shards import Index, Sample, Shard, read_index
+from dualpath.data.preparing import prepare as prepare_module
+from dualpath.data.preparing.journal import Finished
+from dualpath.data.preparing.pack import SPLITS, _plan, write_shards
+from dualpath.data.preparing.prepare import ShardConfig, prepare
+from dualpath.data.preparing.shards import Index, Sample, Shard, read_index
 from dualpath.errors import DualPathError, FetchError
-from dualpath.video import fetched
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.decoding import fetched
+from dualpath.video.decoding.places import find_place
 from dualpath.video.encode import EncodeConfig, Encoded
-from dualpath.video.places import find_place
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
 from videos import read_numbers, write_video
@@ -52,7 +52,7 @@ def pack(manifest: Manifest, output: Path, *, seed: int = 0) -> Index:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare_module, "ask", lambda jobs, do, **_: ((i, do(job)) for i, job in enumerate(jobs)))
         found = prepare(manifest, output, config=SMALL, shards=ShardConfig(shard_seed=seed))
-        patch.setattr("dualpath.data.pack._plan", partial(_small, seed=seed))
+        patch.setattr("dualpath.data.preparing.pack._plan", partial(_small, seed=seed))
         return write_shards(found, manifest.classes, config=ShardConfig(shard_seed=seed))
 
 

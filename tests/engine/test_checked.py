@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dualpath.cli import main
-from dualpath.data import check as check_module
+from dualpath.data.checking import check as check_module
 from dualpath.data.clips import TestClips, Views
 from dualpath.data.manifest import Video, read_manifest
 from dualpath.data.scan import Refusal

@@ -15,7 +15,7 @@ from PIL import Image
 from test_page import Tree
 
 from dualpath.cli import main
-from dualpath.data import check as check_module
+from dualpath.data.checking import check as check_module
 from dualpath.data.scan import Refusal
 from dualpath.errors import VideoError
 from dualpath.report.check import histogram

@@ -27,8 +27,8 @@ from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
 from dualpath.report import page
 from dualpath.report.pictures import choose_right, choose_wrong, look, write_picture
+from dualpath.video.drawn.synthetic import CLASSES, PAIRS, render_clip, write_video
 from dualpath.video.sampling import SamplingConfig
-from dualpath.video.synthetic import CLASSES, PAIRS, render_clip, write_video
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 PROTOCOL = "segment-16, 1x1 views"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualpath.video.bitstream import CODECS, Nature, nal_length_size, nature
+from dualpath.video.decoding.bitstream import CODECS, Nature, nal_length_size, nature
 
 SPS, PPS = b"\x67\x42\x00", b"\x68\xce"
 IDR, P_SLICE, B_SLICE = b"\x65\x88", b"\x41\x9a", b"\x01\x9e"

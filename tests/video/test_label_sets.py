@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dualpath.errors import DualPathError
-from dualpath.video.label_sets import LABEL_SETS, Label, LabelSet, find_label_set
-from dualpath.video.motions import PAIRS
-from dualpath.video.shapes import SHAPES
+from dualpath.video.drawn.label_sets import LABEL_SETS, Label, LabelSet, find_label_set
+from dualpath.video.drawn.motions import PAIRS
+from dualpath.video.drawn.shapes import SHAPES
 
 CLASSES = {
     "motion": (

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualpath.video.leaps import Entry, leaps, order_of_presentation, reordering
+from dualpath.video.decoding.leaps import Entry, leaps, order_of_presentation, reordering
 
 
 @dataclass

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dualpath.errors import VideoError
 from dualpath.video.decode import probe, read_frames
-from dualpath.video.places import Place, find_place
+from dualpath.video.decoding.places import Place, find_place
 from videos import read_numbers, write_video
 
 

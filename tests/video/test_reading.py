@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.video import decode, reading
+from dualpath.video import decode
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.decoding import reading
 from videos import paint, read_numbers, write_video
 
 COUNT = 40

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualpath.video import shapes
+from dualpath.video.drawn import shapes
 
 part = st.floats(0, 1, width=32)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dualpath.errors import DualPathError
-from dualpath.video import shapes
 from dualpath.video.decode import probe, read_frames
-from dualpath.video.synthetic import CLASSES, LABEL_SETS, PAIRS, render_clip, render_folder, write_video
+from dualpath.video.drawn import shapes
+from dualpath.video.drawn.synthetic import CLASSES, LABEL_SETS, PAIRS, render_clip, render_folder, write_video
 
 SEEDS = range(8)
 

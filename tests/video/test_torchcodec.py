@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dualpath.errors import DualPathError, VideoError
-from dualpath.video import torchcodec
 from dualpath.video.decode import check_decoder, probe, read_frames
+from dualpath.video.decoding import torchcodec
 from videos import read_numbers, write_video
 
 CLOSED = {"g": "10", "x264-params": "bframes=3:b-adapt=0:scenecut=0"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dualpath.data.clips import Key
 from dualpath.errors import DualPathError
-from dualpath.video.fetched import fetch
+from dualpath.video.decoding.fetched import fetch
 
 
 def fetch_ahead(

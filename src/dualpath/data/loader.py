@@ -30,8 +30,8 @@ from dualpath.data.clips import Key, KeyedClips, Lost, TestClips, TrainClips, Vi
 from dualpath.data.manifest import Video
 from dualpath.data.orders import GROUP, epoch_order, rank_batches, shard_order
 from dualpath.errors import DualPathError, FetchError
-from dualpath.video.fetched import ORIGIN
-from dualpath.video.places import find_place
+from dualpath.video.decoding.fetched import ORIGIN
+from dualpath.video.decoding.places import find_place
 
 __all__ = [
     "ClipLoader",

@@ -178,8 +178,8 @@ def read_manifest(
     if not 0 <= val_fraction < 1:
         raise DualPathError(f"val_fraction is {val_fraction}; it must be at least 0 and less than 1")
     # Here, because they need what this module defines.
-    from dualpath.data.prepared import read_prepared, with_lengths
-    from dualpath.data.shards import find_shards
+    from dualpath.data.preparing.prepared import read_prepared, with_lengths
+    from dualpath.data.preparing.shards import find_shards
 
     shards = find_shards(data)
     if shards is not None:

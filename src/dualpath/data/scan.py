@@ -25,7 +25,7 @@ from typing import Any
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
-from dualpath.video.places import find_place
+from dualpath.video.decoding.places import find_place
 
 FEW = 8  # so few files are counted sooner than a second child has started
 START_SECONDS = 120.0  # a child imports torch; on a busy disk that takes its time

@@ -25,16 +25,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dualpath.data.clips import TrainClips
-from dualpath.data.journal import Job
 from dualpath.data.loader import TrainBatch, train_loader
 from dualpath.data.manifest import DataError, Video, read_manifest
-from dualpath.data.prepare import encode_job
+from dualpath.data.preparing.journal import Job
+from dualpath.data.preparing.prepare import encode_job
 from dualpath.data.scan import Refusal, ask, scan
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.video.decode import read_frames
+from dualpath.video.decoding.places import find_place
 from dualpath.video.encode import EncodeConfig, Encoded
-from dualpath.video.places import find_place
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig, train_transform
 

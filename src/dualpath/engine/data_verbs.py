@@ -8,17 +8,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualpath.data.check import Check, CheckConfig, Progress, check_data, check_folder, with_pictures
-from dualpath.data.journal import Preparation
+from dualpath.data.checking.check import Check, CheckConfig, Progress, check_data, check_folder, with_pictures
 from dualpath.data.manifest import read_manifest
-from dualpath.data.pack import write_shards
-from dualpath.data.prepare import ShardConfig, prepare
+from dualpath.data.preparing.journal import Preparation
+from dualpath.data.preparing.pack import write_shards
+from dualpath.data.preparing.prepare import ShardConfig, prepare
 from dualpath.engine.config import DataConfig
 from dualpath.engine.prepare import tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
+from dualpath.video.decoding.fetched import as_url
 from dualpath.video.encode import EncodeConfig
-from dualpath.video.fetched import as_url
 
 SETS_SHOWN, FILES_A_SET = 12, 4
 MOST_NAMES = 20

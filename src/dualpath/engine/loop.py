@@ -21,9 +21,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dualpath.data.checking.known import write_known
 from dualpath.data.clips import KeyedClips, Lost, TrainClips
 from dualpath.data.kept import KeptClips
-from dualpath.data.known import write_known
 from dualpath.data.loader import TrainBatch, WorkersLost
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.steady import steady_train

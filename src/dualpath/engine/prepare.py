@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dualpath.data.known import Known, read_checked
+from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.scan import ScanResult, count_frames, decode_all, scan, too_short
 from dualpath.engine.checkpoint import ModelSpec

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from dualpath.data.known import read_known
+from dualpath.data.checking.known import read_known
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts

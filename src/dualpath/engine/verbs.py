@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.known import read_checked
+from dualpath.data.checking.known import read_checked
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision

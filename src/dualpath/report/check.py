@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 
-from dualpath.data.check import Check
-from dualpath.data.findings import Finding, count
+from dualpath.data.checking.check import Check
+from dualpath.data.checking.findings import Finding, count
 from dualpath.engine.data_verbs import FILES_A_SET, SETS_SHOWN
 from dualpath.files import write_whole
 from dualpath.report.tables import as_text

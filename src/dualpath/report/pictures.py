@@ -23,8 +23,8 @@ from dualpath.engine.predict import VideoClassifier
 from dualpath.files import write_whole
 from dualpath.methods.dualpath import DualPath
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.drawn.synthetic import CLASSES, PAIRS
 from dualpath.video.sampling import test_indices
-from dualpath.video.synthetic import CLASSES, PAIRS
 from dualpath.video.transforms import test_transform
 
 FRAMES_SHOWN = 8

@@ -28,11 +28,11 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from dualpath.errors import DualPathError, VideoError
-from dualpath.video.container import decoded, index_ends_past_file, opened, packets
-from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
-from dualpath.video.pictures import orientation, scaled
-from dualpath.video.reading import by_leaps, from_start, may_leap
-from dualpath.video.torchcodec import by_torchcodec, check_torchcodec
+from dualpath.video.decoding.container import decoded, index_ends_past_file, opened, packets
+from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
+from dualpath.video.decoding.pictures import orientation, scaled
+from dualpath.video.decoding.reading import by_leaps, from_start, may_leap
+from dualpath.video.decoding.torchcodec import by_torchcodec, check_torchcodec
 
 Decoder = Literal["pyav", "torchcodec"]
 NO_PICTURE = 19  # bytes: an MPEG-4 packet up to this long may be a mere placeholder (DivX "packed" streams: HMDB51)

@@ -28,10 +28,10 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 
 from dualpath.errors import DualPathError, VideoError
-from dualpath.video.container import decoded, opened, packets
 from dualpath.video.decode import probe, read_frames
-from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
-from dualpath.video.pictures import orientation, scaled, seconds, to_rgb
+from dualpath.video.decoding.container import decoded, opened, packets
+from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
+from dualpath.video.decoding.pictures import orientation, scaled, seconds, to_rgb
 
 TICKS = 90_000
 """Of a second, in the target: 24, 25, 30, 50, 60 and 30/1.001 frames a second and milliseconds are whole numbers of it."""

@@ -26,9 +26,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dualpath.errors import VideoError
-from dualpath.video.container import index_ends_past_file, opened, packets
-from dualpath.video.frame_folder import list_pictures, picture_size, read_pictures
-from dualpath.video.pictures import orientation, to_rgb
+from dualpath.video.decoding.container import index_ends_past_file, opened, packets
+from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
+from dualpath.video.decoding.pictures import orientation, to_rgb
 
 THUMBNAIL = 96  # pixels, the longer side
 HELD = 8  # decoded pictures that are kept until the length is known

@@ -15,7 +15,7 @@ from pathlib import Path
 from dualpath.data.formats import diving48, folders, hmdb51, kinetics, lists, ssv2, table, ucf101
 from dualpath.data.formats.archives import how_to_unpack, is_archive
 from dualpath.data.formats.base import HOW_TO_LAY_OUT, VIDEO_SUFFIXES, Format, Found, Given, suffix, visible
-from dualpath.video.frame_folder import PICTURES
+from dualpath.video.decoding.frame_folder import PICTURES
 
 FORMATS: dict[str, Format] = {
     "kinetics": kinetics.FORMAT,

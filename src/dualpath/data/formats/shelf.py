@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dualpath.data.formats.archives import how_to_unpack, is_archive
 from dualpath.data.formats.base import VIDEO_SUFFIXES, Found, Given, Row, Split, Tally, stem, suffix
-from dualpath.video.frame_folder import PICTURES
+from dualpath.video.decoding.frame_folder import PICTURES
 
 _PEEK = 64
 _WORDS: dict[Split, tuple[str, ...]] = {

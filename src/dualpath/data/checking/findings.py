@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dualpath.data.checking.records import Record
 from dualpath.data.manifest import Manifest, Video
-from dualpath.data.records import Record
 from dualpath.video.inspect import Inspection
 
 Severity = Literal["error", "warning", "note"]

@@ -21,10 +21,10 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 
 from dualpath.errors import VideoError
-from dualpath.video.bitstream import CODECS, nal_length_size, nature
-from dualpath.video.container import decoded, opened, packets
-from dualpath.video.leaps import Entry, Run, leaps, order_of_presentation, reordering
-from dualpath.video.pictures import scaled, seconds, to_rgb
+from dualpath.video.decoding.bitstream import CODECS, nal_length_size, nature
+from dualpath.video.decoding.container import decoded, opened, packets
+from dualpath.video.decoding.leaps import Entry, Run, leaps, order_of_presentation, reordering
+from dualpath.video.decoding.pictures import scaled, seconds, to_rgb
 
 Pictures = tuple[UInt8[np.ndarray, "n h w 3"], Float64[np.ndarray, " n"]]
 CONTAINERS = ("mov", "matroska")  # with a presentation time on every packet, written there by the muxer

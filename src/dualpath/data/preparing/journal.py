@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dualpath.data.manifest import Manifest, Video
-from dualpath.data.prepared import JOURNAL
+from dualpath.data.preparing.prepared import JOURNAL
 from dualpath.errors import DualPathError
 from dualpath.video.encode import Encoded
 

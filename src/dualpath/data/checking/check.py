@@ -24,9 +24,9 @@ from typing import Any, get_args
 
 from PIL import Image
 
-from dualpath.data.findings import Finding, find
+from dualpath.data.checking.findings import Finding, find
+from dualpath.data.checking.records import FILES, VERSION, Record, appending, read_records, stamp_of
 from dualpath.data.manifest import Manifest, Split
-from dualpath.data.records import FILES, VERSION, Record, appending, read_records, stamp_of
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole

@@ -22,10 +22,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from dualpath.errors import DualPathError
-from dualpath.video.leaps import order_of_presentation
-from dualpath.video.pictures import scaled
-from dualpath.video.places import find_place
-from dualpath.video.reading import Pictures, survey
+from dualpath.video.decoding.leaps import order_of_presentation
+from dualpath.video.decoding.pictures import scaled
+from dualpath.video.decoding.places import find_place
+from dualpath.video.decoding.reading import Pictures, survey
 
 
 @cache

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dualpath.data.check import CHECK, QUARANTINE
+from dualpath.data.checking.check import CHECK, QUARANTINE
+from dualpath.data.checking.records import FILES, Stamp, read_records, stamp_of
 from dualpath.data.manifest import Video
-from dualpath.data.records import FILES, Stamp, read_records, stamp_of
 from dualpath.errors import DualPathError, VideoError
 from dualpath.files import write_whole
 

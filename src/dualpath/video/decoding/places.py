@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualpath.errors import VideoError
-from dualpath.video.fetched import held
+from dualpath.video.decoding.fetched import held
 
 _KINDS = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 _PART = re.compile(r"(?P<file>.*\.tar)#(?P<offset>[0-9]{1,18})\+(?P<size>[0-9]{1,18})", re.DOTALL | re.ASCII)

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dualpath.errors import DualPathError, VideoError
-from dualpath.video.places import Place, find_place, opened_place
+from dualpath.video.decoding.places import Place, find_place, opened_place
 
 
 @contextmanager

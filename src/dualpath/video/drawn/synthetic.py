@@ -18,9 +18,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dualpath.video import shapes
-from dualpath.video.label_sets import LABEL_SETS, LabelSet, find_label_set
-from dualpath.video.motions import PAIRS, motion_path
+from dualpath.video.drawn import shapes
+from dualpath.video.drawn.label_sets import LABEL_SETS, LabelSet, find_label_set
+from dualpath.video.drawn.motions import PAIRS, motion_path
 
 __all__ = ["CLASSES", "LABEL_SETS", "PAIRS", "LabelSet", "render_clip", "render_folder", "write_video"]
 

@@ -20,8 +20,8 @@ from typing import Any, get_args
 from dualpath.data.formats.base import Split
 from dualpath.data.manifest import DataError, Manifest, Video
 from dualpath.errors import FetchError
-from dualpath.video import fetched
-from dualpath.video.places import Place
+from dualpath.video.decoding import fetched
+from dualpath.video.decoding.places import Place
 
 INDEX = "shards.json"
 SOURCE = "shards"

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dualpath.errors import DualPathError
-from dualpath.video.motions import PAIRS
-from dualpath.video.shapes import HUES, SHAPES
+from dualpath.video.drawn.motions import PAIRS
+from dualpath.video.drawn.shapes import HUES, SHAPES
 
 
 class Label(NamedTuple):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dualpath.errors import DualPathError
+from dualpath.video.decoding.places import find_place
 from dualpath.video.inspect import Inspection
-from dualpath.video.places import find_place
 
 FILES = "files.jsonl"
 VERSION = 1

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.journal import Finished, Job, Journal, Preparation, sweep
 from dualpath.data.manifest import DataError, Manifest
-from dualpath.data.prepared import LABELS, PREPARED
+from dualpath.data.preparing.journal import Finished, Job, Journal, Preparation, sweep
+from dualpath.data.preparing.prepared import LABELS, PREPARED
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from dualpath.data.formats.base import Split
-from dualpath.data.journal import Finished, Preparation, sweep
-from dualpath.data.prepare import ShardConfig
-from dualpath.data.shards import INDEX, SPLITS, Index, Sample, Shard, read_index
+from dualpath.data.preparing.journal import Finished, Preparation, sweep
+from dualpath.data.preparing.prepare import ShardConfig
+from dualpath.data.preparing.shards import INDEX, SPLITS, Index, Sample, Shard, read_index
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 

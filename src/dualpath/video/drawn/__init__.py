@@ -1,0 +1,1 @@
+"""Labelled clips that the project draws itself."""
