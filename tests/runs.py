@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dualpath.data.manifest import Video
-from dualpath.data.scan import BadVideo, ScanResult, count_frames
+from dualpath.data.scan import BadVideo, Refusal, ScanResult, count_frames
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.errors import VideoError
 from dualpath.methods.options import DualPathConfig
@@ -67,6 +67,15 @@ def run_config(weights: Path, **training: Any) -> RunConfig:
         sampling=SamplingConfig(num_frames=FRAMES),
         training=TrainConfig(**(settings | training)),
     )
+
+
+def ask_here(things: Sequence[Any], do: Callable[[Any], Any], **_: object) -> Generator[tuple[int, Any], None, None]:
+    """`scan.ask` without its child processes, which take seconds to start."""
+    for index, thing in enumerate(things):
+        try:
+            yield index, do(thing)
+        except VideoError as problem:
+            yield index, Refusal(problem.reason)
 
 
 def scan_here(videos: Sequence[Video], *, count: Callable[[Path], int] = count_frames, **_: object) -> ScanResult:

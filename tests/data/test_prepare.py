@@ -12,24 +12,15 @@ from dualpath.data.manifest import DataError, read_manifest
 from dualpath.data.preparing import prepare as module
 from dualpath.data.preparing.journal import Job
 from dualpath.data.preparing.prepare import encode_job, plan_jobs, prepare
-from dualpath.data.scan import Refusal
 from dualpath.engine.config import RunConfig
 from dualpath.engine.prepare import usable
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.encode import EncodeConfig, OutputError
+from runs import ask_here
 from videos import read_numbers, write_video
 
 SMALL = EncodeConfig(short_side=24, key_frame_distance=4)
-
-
-def ask_here(jobs, do, *, workers, seconds):
-    """`scan.ask` without its child processes, which take seconds to start."""
-    for index, job in enumerate(jobs):
-        try:
-            yield index, do(job)
-        except VideoError as problem:
-            yield index, Refusal(problem.reason)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dualpath.engine.appetite import Demand, advise, choose_workers, estimate, f
 from dualpath.engine.bench import AS_THEY_ARE, PREPARED, Bench, BenchConfig, Rates
 from dualpath.errors import DualPathError
 from dualpath.report.bench import bench_table
-from runs import scan_here
+from runs import ask_here, scan_here
 from videos import write_video
 
 PLAIN = Rates(disk=900.0, decode=10.0, transform=40.0, transfer=500.0, loader={0: 8.0, 1: 8.1, 4: 31.0}, megabytes=1.0)
@@ -76,11 +76,6 @@ def test_the_table_shows_all_figures():
     for figure in ("900.0", "10.0", "60.0", "500.0", "31.0", "92.0", "4 workers", "prepared", "So it is."):
         assert figure in text
     assert "-" in bench_table(Bench("d", 1, "", 1, {AS_THEY_ARE: replace(PLAIN, disk=None)}), [])
-
-
-def ask_here(jobs, do, **_):
-    for index, job in enumerate(jobs):
-        yield index, do(job)
 
 
 def test_a_run_on_real_files(tmp_path, monkeypatch, capsys):

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from dualpath.cli import main
+from dualpath.data.checking import check as checking
 from dualpath.engine import prepare
 from dualpath.engine.checkpoint import CONFIG
 from official import write
-from runs import flags, scan_here, write_clip
+from runs import ask_here, flags, scan_here, write_clip
 
 TAGS = {1: (1, 1, 2, 0), 2: (2, 1, 1, 1)}
 COLOURS = {"wave": "red", "brush_hair": "blue"}
@@ -118,3 +119,10 @@ def test_lists_without_training_videos(tmp_path, weights, capsys):
     )
     assert main(["train", str(tmp_path), "--dry-run", *flags(weights)]) == 2
     assert f"{tmp_path}: has no training videos (val 2 of 2 listed)" in capsys.readouterr().err
+
+
+def test_a_check_tells_the_counts_too(hmdb51, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checking, "ask", ask_here)
+    assert main(["data", "check", str(hmdb51), "--split", "2", "--output", str(tmp_path / "out")]) == 0
+    assert "listed (hmdb51)" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "check.json").read_text())["data"] == census(2, 3, 1)

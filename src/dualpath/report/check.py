@@ -30,6 +30,8 @@ def check_table(check: Check) -> str:
     table = Table("what", "found")
     bad = f", {len(check.bad):,} of them cannot be used" if check.bad else ""
     table.add_row("files", f"{told['files']:,}{bad}")
+    if words := check.manifest.census_words():
+        table.add_row(f"listed ({check.manifest.format})", words)
     for split, classes in told["usable_videos"].items():
         if any(told["videos"][split].values()):
             few, many = min(classes.values()), max(classes.values())

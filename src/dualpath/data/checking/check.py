@@ -117,6 +117,7 @@ class Check:
             "version": VERSION,
             "root": str(self.manifest.root),
             "source": self.manifest.source,
+            "data": self.manifest.census(),
             "usable": self.usable,
             "files": len(self.records),
             "bad_files": len(self.bad),
