@@ -26,7 +26,8 @@ class ViewsConfig:
     Attributes:
         num_clips: temporal views, spread from the first frame to the last.
         num_crops: spatial views, spread from edge to edge along the longer side.
-        decoder: pyav, or torchcodec where it is installed, for mp4, mov, mkv and webm files: the same frames.
+        decoder: pyav, or torchcodec where it is installed, for mp4, mov, mkv and webm files: the same frames,
+            whose pixels differ slightly where they are scaled down.
     """
 
     num_clips: int = 1
