@@ -12,7 +12,7 @@ from dualpath.data.checking.check import CHECK, QUARANTINE
 from dualpath.data.checking.known import VIDEOS, Known, read_checked, read_known, write_known
 from dualpath.data.checking.records import Record, appending, stamp_of
 from dualpath.data.manifest import Video
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, VideoError
 from dualpath.video.inspect import inspect
 from videos import write_video
 
@@ -75,3 +75,17 @@ def test_a_run_keeps_what_it_began_with(tmp_path: Path) -> None:
     (tmp_path / VIDEOS).write_text("[1]")
     with pytest.raises(DualPathError, match="is damaged"):
         read_known(tmp_path)
+
+
+def test_a_check_counts_files_and_a_run_counts_segments(folder: Path, tmp_path: Path) -> None:
+    segment = replace(video(folder, "a.mp4"), start=2, end=6)
+    checked = read_checked(folder)
+    assert checked.counted(segment).num_frames == 4
+    with pytest.raises(VideoError, match="is listed with the frames 2 to 19, but there are only 9"):
+        checked.counted(replace(segment, end=20))
+    with pytest.raises(VideoError, match="breaks off"):
+        checked.counted(video(folder, "c.mp4"))
+    write_known(tmp_path, [replace(segment, num_frames=4)], {})
+    again = read_known(tmp_path)
+    assert again is not None
+    assert again.counted(segment).num_frames == 4
