@@ -33,7 +33,7 @@ from dualpath.video.encode import EncodeConfig, reencode
 from dualpath.video.sampling import SamplingConfig, train_indices
 from dualpath.video.transforms import TransformConfig
 
-SIZE, T = 224, 32
+SIZE, T, BATCH = 224, 32, 4
 TRANSFORM = TransformConfig()
 WHOLE, TWO_SECONDS = SamplingConfig(T, "segment"), SamplingConfig(T, "dense", 2)
 MEAN, STD = (
@@ -82,9 +82,9 @@ def rate(do: Callable[[int], object], seconds: float) -> float:
 
 def loader_rate(dataset: TrainClips, workers: int, batches: int) -> float:
     """Clips a second once all workers are at work."""
-    epochs = -(-(batches + 2 * workers + 1) * 4 // len(dataset))
+    epochs = -(-(batches + 2 * workers + 1) * BATCH // len(dataset))
     began = count = 0
-    for number, batch in enumerate(train_loader(dataset, batch_size=4, num_epochs=epochs, workers=workers)):
+    for number, batch in enumerate(train_loader(dataset, batch_size=BATCH, num_epochs=epochs, workers=workers)):
         if number == 2 * workers:
             began, count = time.perf_counter(), 0
         else:
@@ -100,6 +100,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "dualpath-benchmark")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.files % BATCH:
+        parser.error(f"--files {given.files} leaves a smaller batch each epoch, always the same worker's; give a multiple of {BATCH}")
     originals = write_sources(given.folder / "originals", given.files)
     prepared = [given.folder / "prepared" / path.name for path in originals]
     prepared[0].parent.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.decoding.bitstream import nal_length_size, nature
 from dualpath.video.encode import EncodeConfig, Encoded, OutputError, reencode
 from videos import paint, read_numbers, write_video
 
@@ -37,7 +38,7 @@ def test_every_frame_keeps_its_number_and_its_time(tmp_path):
 
 
 def test_the_result_is_plain(tmp_path):
-    """H.264, 4:2:0, no sound, no B-frames, the index first."""
+    """H.264, 4:2:0, no sound, the index first; pictures that no other needs, and groups are closed."""
     source = write_video(tmp_path / "source.mp4", 20, audio=True, options={"g": "250", "bf": "3"})
     reencode(source, tmp_path / "target.mp4", config=SMALL)
     info = probe(tmp_path / "target.mp4")
@@ -47,9 +48,14 @@ def test_the_result_is_plain(tmp_path):
     assert 0 < content.index(b"moov") < content.index(b"mdat")
     with av.open(str(tmp_path / "target.mp4")) as container:
         stream = container.streams.video[0]
-        assert (stream.pix_fmt, stream.codec_context.has_b_frames) == ("yuv420p", False)
-        stamps = [(packet.pts, packet.dts) for packet in container.demux(stream) if packet.size]
-    assert stamps == [(3600 * i, 3600 * i) for i in range(20)]
+        assert stream.pix_fmt == "yuv420p"
+        length = nal_length_size("h264", stream.codec_context.extradata) or 0
+        found = [(packet, nature(memoryview(packet), codec="h264", nal_length=length)) for packet in container.demux(stream)]
+        found = [(packet.pts, packet.dts, told) for packet, told in found if told is not None and packet.size]
+    assert [pts // 3600 for pts, _, _ in found] == [0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15, 16, 18, 17, 19]
+    assert [dts // 3600 for _, dts, _ in found] == list(range(-1, 19))
+    assert [pts // 3600 for pts, _, told in found if told.starts] == [0, 4, 8, 12, 16]
+    assert [pts // 3600 for pts, _, told in found if told.needless] == [1, 5, 9, 13, 17]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -147,16 +148,42 @@ def test_what_is_not_allowed_is_named() -> None:
         transforms.test_transform(noise(), size=8, num_crops=1, crop_fraction=0.0)
 
 
-def test_colours_are_what_torchvision_makes_of_the_clip_as_one_picture() -> None:
+def coloured(clip: np.ndarray, strength: float, seed: int) -> np.ndarray:
+    """Brightness, contrast and saturation as torchvision draws them, one after another in real numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        v2.RandomResizedCrop(clip.shape[-1], scale=(1.0, 1.0)).make_params([torch.from_numpy(clip)])
+        drawn = v2.ColorJitter(strength, strength, strength).make_params([])
+    found = clip.astype(np.float64)
+    for step in drawn["fn_idx"].tolist():
+        grey = (0.299 * found[:, 0] + 0.587 * found[:, 1] + 0.114 * found[:, 2])[:, None]
+        if step == 0:
+            found = drawn["brightness_factor"] * found
+        elif step == 1:
+            found = grey.mean() + drawn["contrast_factor"] * (found - grey.mean())
+        elif step == 2:
+            found = grey + drawn["saturation_factor"] * (found - grey)
+    return np.floor(np.clip(found, 0, 255) + 0.5)
+
+
+def test_colours_change_as_drawn_and_are_rounded_once() -> None:
     clip = torch.randint(0, 256, (5, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     config = TransformConfig(min_scale=1.0, color_jitter=0.6)
-    size = clip.shape[-1]
     for seed in range(20):
-        ours = train_transform(clip.to(memory_format=torch.channels_last), size=size, config=config, flip=False, seed=seed)
+        ours = train_transform(clip.to(memory_format=torch.channels_last), size=24, config=config, flip=False, seed=seed)
+        expected = coloured(clip.numpy(), 0.6, seed)
+        assert np.abs(ours.numpy() - expected).max() <= 1  # in single precision
+        assert (ours.numpy() != expected).mean() < 1e-3
+
+
+def test_colours_are_torchvision_s_where_nothing_is_cut_off() -> None:
+    clip = torch.randint(90, 150, (5, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    config = TransformConfig(min_scale=1.0, color_jitter=0.3)
+    for seed in range(20):
+        ours = train_transform(clip, size=24, config=config, flip=False, seed=seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            cropped = v2.RandomResizedCrop(size, scale=(1.0, 1.0), antialias=True)(clip)
-            tall = cropped.transpose(0, 1).reshape(3, -1, size)
-            expected = v2.ColorJitter(0.6, 0.6, 0.6)(tall).reshape(3, 5, size, size).transpose(0, 1)
-        assert (ours.int() - expected.int()).abs().max() <= 1  # torch's mean of the whole clip is rounded, ours is not
-        assert (ours != expected).float().mean() < 1e-3
+            cropped = v2.RandomResizedCrop(24, scale=(1.0, 1.0), antialias=True)(clip)
+            tall = cropped.transpose(0, 1).reshape(3, -1, 24)
+            expected = v2.ColorJitter(0.3, 0.3, 0.3)(tall).reshape(3, 5, 24, 24).transpose(0, 1)
+        assert (ours.int() - expected.int()).abs().max() <= 3  # it cuts fractions off three times

@@ -2,12 +2,12 @@
 
     source --decode, scale, turn--> draft.mp4 (frame numbers for times) --copy, true times--> checked --> target.mp4
 
-Frame i of the target is frame i of the source, at the same time. H.264 in MP4 without sound; 4:2:0 with even sides; no
-B-frames, so pictures are stored in the order in which they are shown; every `key_frame_distance`-th one begins a closed
-group of pictures, so a reader that wants frame i decodes from the last multiple of that distance on; the index lies at
-the file's beginning. Pictures go from YUV to YUV, with the same filter that `read_frames` scales with, and keep the
-source's colour space and range: what is read from the target is what would have been read from the source, scaled to
-the same short side, but for the codec's loss.
+Frame i of the target is frame i of the source, at the same time. H.264 in MP4 without sound; 4:2:0 with even sides;
+every `key_frame_distance`-th picture begins a closed group of pictures, so a reader that wants frame i decodes from the
+last multiple of that distance on; within a group every second picture is a B-frame that no other needs, so a reader
+leaves out those that it does not want; the index lies at the file's beginning. Pictures go from YUV to YUV, with the
+same filter that `read_frames` scales with, and keep the source's colour space and range: what is read from the target
+is what would have been read from the source, scaled to the same short side, but for the codec's loss.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class EncodeConfig:
     """
 
     short_side: int = 256
-    key_frame_distance: int = 8
+    key_frame_distance: int = 12
     crf: int = 18
 
     def __post_init__(self) -> None:
@@ -209,9 +209,9 @@ class _Writer:
         config: EncodeConfig,
     ) -> None:
         every = str(config.key_frame_distance)
-        options = {"preset": _PRESET, "tune": "fastdecode", "crf": str(config.crf), "bf": "0", "g": every, "keyint_min": every}
+        options = {"preset": _PRESET, "tune": "fastdecode", "crf": str(config.crf), "bf": "1", "g": every, "keyint_min": every}
         # Without macroblock trees, and with one thread, the same pictures give the same bytes.
-        options |= {"sc_threshold": "0", "flags": "+cgop", "x264-params": "mbtree=0"}
+        options |= {"sc_threshold": "0", "flags": "+cgop", "x264-params": "mbtree=0:b-adapt=0:b-pyramid=none"}
         self.container = av.open(f"file:{os.fspath(path)}", "w", format="mp4")
         self.open = True
         self.count = 0
@@ -285,25 +285,26 @@ def _retime(draft: Path, target: Path, times: Float64[np.ndarray, " t"]) -> None
     # No two pictures at one time, however fine the source's clock was.
     ticks = np.maximum.accumulate(ticks - np.arange(len(ticks))) + np.arange(len(ticks))
     spans = np.append(np.diff(ticks), ticks[-1] - ticks[-2] if len(ticks) > 1 else TICKS // 25)
+    decoded = np.append(ticks[0] - spans[0], ticks)  # one picture ahead of their presentation, as a B-frame asks for
     options = {"movflags": "+faststart", "video_track_timescale": str(TICKS)}
+    with av.open(f"file:{os.fspath(draft)}") as before:
+        drafted = sorted(packet.pts for packet in before.demux(video=0) if packet.size)
+    if len(drafted) != len(ticks):
+        raise DualPathError(f"{len(drafted)} pictures were encoded of {len(ticks)}")
+    places = {stamp: place for place, stamp in enumerate(drafted)}
     with (
         av.open(f"file:{os.fspath(draft)}") as before,
         av.open(f"file:{os.fspath(target)}", "w", format="mp4", options=options) as after,
     ):
         stream = after.add_stream_from_template(before.streams.video[0])
         stream.time_base = Fraction(1, TICKS)
-        number = 0
-        for packet in before.demux(before.streams.video[0]):
-            if packet.size == 0:
-                continue
+        for number, packet in enumerate(packet for packet in before.demux(video=0) if packet.size):
+            place = places[packet.pts]
             packet.time_base = Fraction(1, TICKS)
-            packet.pts = packet.dts = int(ticks[number])
-            packet.duration = int(spans[number])
+            packet.pts, packet.dts = int(ticks[place]), int(decoded[number])
+            packet.duration = int(spans[place])
             packet.stream = stream
-            number += 1
             after.mux(packet)
-        if number != len(ticks):
-            raise DualPathError(f"{number} pictures were encoded of {len(ticks)}")
 
 
 def _checked(source: str | Path, written: Path, told: _Draft, *, crf: int) -> Encoded:
