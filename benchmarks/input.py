@@ -101,7 +101,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.files % BATCH:
-        parser.error(f"--files {given.files} leaves a smaller batch each epoch, always the same worker's; give a multiple of {BATCH}")
+        # A smaller batch at the end of each epoch could always be the same worker's.
+        parser.error(f"--files is {given.files}, but must be a multiple of {BATCH}")
     originals = write_sources(given.folder / "originals", given.files)
     prepared = [given.folder / "prepared" / path.name for path in originals]
     prepared[0].parent.mkdir(exist_ok=True)

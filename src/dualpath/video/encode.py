@@ -288,7 +288,7 @@ def _retime(draft: Path, target: Path, times: Float64[np.ndarray, " t"]) -> None
     decoded = np.append(ticks[0] - spans[0], ticks)  # one picture ahead of their presentation, as a B-frame asks for
     options = {"movflags": "+faststart", "video_track_timescale": str(TICKS)}
     with av.open(f"file:{os.fspath(draft)}") as before:
-        drafted = sorted(packet.pts for packet in before.demux(video=0) if packet.size)
+        drafted = sorted(packet.pts for packet in before.demux(video=0) if packet.pts is not None)
     if len(drafted) != len(ticks):
         raise DualPathError(f"{len(drafted)} pictures were encoded of {len(ticks)}")
     places = {stamp: place for place, stamp in enumerate(drafted)}
