@@ -299,6 +299,7 @@ def _retime(draft: Path, target: Path, times: Float64[np.ndarray, " t"]) -> None
         stream = after.add_stream_from_template(before.streams.video[0])
         stream.time_base = Fraction(1, TICKS)
         for number, packet in enumerate(packet for packet in before.demux(video=0) if packet.size):
+            assert packet.pts is not None, "FFmpeg's muxer writes one for each"
             place = places[packet.pts]
             packet.time_base = Fraction(1, TICKS)
             packet.pts, packet.dts = int(ticks[place]), int(decoded[number])
