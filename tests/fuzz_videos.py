@@ -78,8 +78,6 @@ def mutate(content: bytes, rng: np.random.Generator) -> bytes:
 def examine(path: Path) -> int:
     """What a child does with a file: reads it as `decode_all` does; if that is content, its word is put to the test."""
     from dualpath.video.decode import read_frames
-    from dualpath.video.decoding.container import opened
-    from dualpath.video.decoding.reading import by_leaps
 
     count = decode_all(path)
     try:
@@ -95,14 +93,25 @@ def examine(path: Path) -> int:
     if not plain.frames[few].equal(again.frames):
         return count
     if not (plain.frames.equal(quick.frames) and np.array_equal(plain.times, quick.times)):
+        if not _leaps(path, count):  # then both were read from the start
+            raise VideoError(path, "read, but its damage shows otherwise each time")
         raise WrongFrames("gives other frames by leaps than from the start")
     if not plain.frames[few].equal(some.frames):
-        with opened(path) as (container, stream):
-            whole = by_leaps(path, container, stream, range(count), short_side=None)
-        if whole is None:  # the file's times contradict its pictures' own order: by leaps, a frame is found by its time
+        if not _leaps(
+            path, count
+        ):  # the file's times contradict its pictures' own order: by leaps, a frame is found by its time
             raise VideoError(path, "read, but its damage shows otherwise by leaps")
         raise WrongFrames(f"gives other frames by leaps than from the start for {few} alone")
     return count
+
+
+def _leaps(path: Path, count: int) -> bool:
+    """Whether all frames of a file can be read by leaps."""
+    from dualpath.video.decoding.container import opened
+    from dualpath.video.decoding.reading import by_leaps, may_leap
+
+    with opened(path) as (container, stream):
+        return may_leap(container, stream) and by_leaps(path, container, stream, range(count), short_side=None) is not None
 
 
 def main() -> int:
