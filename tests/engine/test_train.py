@@ -24,6 +24,7 @@ from dualpath.data.clips import TrainClips
 from dualpath.data.manifest import DataError
 from dualpath.engine import loop, prepare
 from dualpath.engine.config import TrainConfig
+from dualpath.engine.learner import losses_of
 from dualpath.engine.log import Log, read_log
 from dualpath.engine.schedule import draw_seed
 from dualpath.engine.state import read_position
@@ -283,10 +284,10 @@ def test_label_smoothing_by_hand() -> None:
     right = -math.log(math.exp(2) / (math.exp(2) + 2))
     wrong = -math.log(1 / (math.exp(2) + 2))
     logits, labels = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
-    assert loop._losses(logits, labels, smoothing=0.0).tolist() == pytest.approx([right])
+    assert losses_of(logits, labels, smoothing=0.0).tolist() == pytest.approx([right])
     # 0.9 of the target on the label, 0.1 spread over all three classes.
     expected = (0.9 + 0.1 / 3) * right + 2 * (0.1 / 3) * wrong
-    assert loop._losses(logits, labels, smoothing=0.1).tolist() == pytest.approx([expected])
+    assert losses_of(logits, labels, smoothing=0.1).tolist() == pytest.approx([expected])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

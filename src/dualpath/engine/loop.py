@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import signal
 import sys
 import threading
@@ -17,9 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from dualpath.data.checking.known import write_known
 from dualpath.data.clips import KeyedClips, Lost, TrainClips
@@ -30,6 +27,7 @@ from dualpath.data.steady import steady_train
 from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint, versions
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import evaluate
+from dualpath.engine.learner import Learner, Micro, NotFiniteError
 from dualpath.engine.log import Log
 from dualpath.engine.plan import Plan, describe
 from dualpath.engine.predict import VideoClassifier
@@ -73,20 +71,12 @@ class Run:
         self.videos: Sequence[Video] = manifest.split("train")
         self.batches_an_epoch, self.steps_an_epoch = epoch_length(len(self.videos), self.training)
         self.total_steps = self.steps_an_epoch * self.training.epochs
-        self.fabric = Fabric(accelerator=device.type, devices=1, precision="32-true")
-        self.fabric.launch()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.training.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.training.peak_lr)
         self.inner, self.device = model, device
         self.clips = self._clips(kept)
-        self.model, self.optimizer = self.fabric.setup(model, optimizer)
+        self.learner = Learner(model, self.training, device)
         data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: fingerprint(manifest)}
         self.settings = json.dumps(config.settings() | data)
-        self.position = load_state(output, model, self.optimizer.optimizer, self.settings) if resume else Position()
+        self.position = load_state(output, model, self.learner.optimizer, self.settings) if resume else Position()
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
@@ -235,7 +225,6 @@ class Run:
             pin_memory=self.device.type == "cuda",
             stopped=lambda: self.stop_signal is not None,
         )
-        backbone: Any = self.inner.backbone
         while self.position.epoch < self.training.epochs:
             began = time.monotonic()
             left = self.batches_an_epoch - self.position.batch
@@ -243,9 +232,7 @@ class Run:
             self.waited_seconds = time.monotonic() - began
             self._note_lost([lost for batch in group for lost in batch.lost], log)
             clips = sum(len(batch.labels) for batch in group)
-            # Validation may have come between: fused attention is for inference (see Backbone.fuse_attention).
-            backbone.fuse_attention(self.device.type != "cpu")
-            self.model.train()
+            self.learner.begin()
             loss = self._step(group) if clips else None
             used = self.position.batch + len(group)
             ended = used == self.batches_an_epoch
@@ -285,32 +272,14 @@ class Run:
     def _step(self, group: Sequence[TrainBatch]) -> float:
         warmup = round(self.training.warmup_epochs * self.steps_an_epoch)
         lr = learning_rate(self.position.step, peak=self.training.peak_lr, warmup=warmup, total=self.total_steps)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = lr
-        clips = sum(len(batch.labels) for batch in group)
-        total = 0.0
-        self.optimizer.zero_grad()
-        for number, batch in enumerate(group):
-            if len(batch.labels) == 0:
-                continue
-            torch.manual_seed(draw_seed(self.training.seed, self.position.step, number))
-            logits = self.model(batch.frames.to(self.device, non_blocking=True))
-            losses = _losses(logits, batch.labels.to(self.device), smoothing=self.training.label_smoothing)
-            self._check_finite(losses, batch)
-            loss = losses.sum() / clips
-            self.fabric.backward(loss)
-            total += loss.item()
-        largest = self.training.clip_grad or math.inf
-        norm = nn.utils.clip_grad_norm_([p for p in self.inner.parameters() if p.requires_grad], largest)
-        if not torch.isfinite(norm):
-            self._not_finite("gradient", [index for batch in group for index in batch.indices.tolist()])
-        self.optimizer.step()
-        return total
-
-    def _check_finite(self, losses: Tensor, batch: TrainBatch) -> None:
-        finite = torch.isfinite(losses.detach()).cpu()
-        if not finite.all():
-            self._not_finite("loss", batch.indices[~finite].tolist())
+        seed = self.training.seed
+        micros = [
+            Micro(batch.frames, batch.labels, draw_seed(seed, self.position.step, number)) for number, batch in enumerate(group)
+        ]
+        try:
+            return self.learner.step(micros, lr=lr)
+        except NotFiniteError as problem:
+            self._not_finite(problem.what, [int(group[number].indices[place]) for number, place in problem.clips])
 
     def _not_finite(self, what: str, indices: Sequence[int]) -> NoReturn:
         self._save()
@@ -327,10 +296,10 @@ class Run:
             bar.update(self.position.step, "no video of the step could be read")
             return
         size = min(self.training.batch_size * self.training.accumulate, len(self.videos))
-        speed = log.step(self.position, loss=loss, lr=self.optimizer.param_groups[0]["lr"], clips=size,
+        speed = log.step(self.position, loss=loss, lr=self.learner.optimizer.param_groups[0]["lr"], clips=size,
                          steps_an_epoch=self.steps_an_epoch, seconds=self.step_seconds, waited=self.waited_seconds)  # fmt: skip
         frames = speed * self.config.sampling.num_frames
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.learner.optimizer.param_groups[0]["lr"]
         bar.update(
             self.position.step,
             f"epoch {1 + (self.position.step - 1) // self.steps_an_epoch}/{self.training.epochs} loss {loss:.3f} "
@@ -379,7 +348,7 @@ class Run:
         return results
 
     def _save(self) -> None:
-        save_state(self.output, self.inner, self.optimizer.optimizer, self.position, self.settings)
+        save_state(self.output, self.inner, self.learner.optimizer, self.position, self.settings)
         self.last_saved = time.monotonic()
 
     def _save_if_due(self) -> None:
@@ -403,10 +372,6 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _losses(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
-    return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -1,0 +1,113 @@
+"""What a training step is: clips to a loss, gradients, one change of the trained weights. It knows no files.
+
+    micro-batches --forward, loss, backward each--> gradients, clipped --AdamW--> weights
+
+`engine.loop` feeds it, `speed.ours` times it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dualpath.engine.config import TrainConfig
+
+
+class Micro(NamedTuple):
+    """Clips of one forward pass: frames uint8 (B, T, C, H, W), labels int64 (B,), and what seeds its random numbers."""
+
+    frames: UInt8[Tensor, "b t c h w"]
+    labels: Int64[Tensor, " b"]
+    seed: int
+
+
+class NotFiniteError(Exception):
+    """A loss or a gradient became infinite or no number.
+
+    Attributes:
+        what: "loss" or "gradient".
+        clips: (micro-batch, place in it) of those clips whose losses did, or of all clips of the step.
+    """
+
+    def __init__(self, what: str, clips: Sequence[tuple[int, int]]) -> None:
+        super().__init__(what)
+        self.what, self.clips = what, tuple(clips)
+
+
+class Learner:
+    """A model and its optimizer on a device.
+
+    Attributes:
+        model: as given, on the device; only what requires a gradient is trained.
+        optimizer: AdamW; its weight decay is on matrices only.
+    """
+
+    def __init__(self, model: nn.Module, training: TrainConfig, device: torch.device) -> None:
+        self.training, self.device, self.model = training, device, model
+        self._fabric = Fabric(accelerator=device.type, devices=1, precision="32-true")
+        self._fabric.launch()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=training.peak_lr)
+        self._wrapped, self._fabric_optimizer = self._fabric.setup(model, optimizer)
+        self.optimizer: torch.optim.Optimizer = self._fabric_optimizer.optimizer
+
+    def begin(self) -> None:
+        """Makes the model ready to learn: whoever evaluated it in between may have changed how it computes."""
+        backbone: Any = self.model.backbone
+        # Fused attention is for inference where there is no GPU, see Backbone.fuse_attention.
+        backbone.fuse_attention(self.device.type != "cpu")
+        self._wrapped.train()
+
+    def step(self, group: Sequence[Micro], *, lr: float) -> float:
+        """Learns from some micro-batches at once.
+
+        Args:
+            group: at least one clip in all.
+            lr: learning rate.
+
+        Returns:
+            The mean loss of all clips.
+
+        Raises:
+            NotFiniteError: before any weight is changed.
+        """
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = lr
+        clips = sum(len(micro.labels) for micro in group)
+        total = 0.0
+        self._fabric_optimizer.zero_grad()
+        for number, micro in enumerate(group):
+            if len(micro.labels) == 0:
+                continue
+            torch.manual_seed(micro.seed)
+            logits = self._wrapped(micro.frames.to(self.device, non_blocking=True))
+            losses = losses_of(logits, micro.labels.to(self.device), smoothing=self.training.label_smoothing)
+            finite = torch.isfinite(losses.detach()).cpu()
+            if not finite.all():
+                raise NotFiniteError("loss", [(number, place) for place in (~finite).nonzero()[:, 0].tolist()])
+            loss = losses.sum() / clips
+            self._fabric.backward(loss)
+            total += loss.item()
+        largest = self.training.clip_grad or math.inf
+        norm = nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], largest)
+        if not torch.isfinite(norm):
+            everything = [(number, place) for number, micro in enumerate(group) for place in range(len(micro.labels))]
+            raise NotFiniteError("gradient", everything)
+        self._fabric_optimizer.step()
+        return total
+
+
+def losses_of(logits: Float[Tensor, "b k"], labels: Int64[Tensor, " b"], *, smoothing: float) -> Float[Tensor, " b"]:
+    """Cross-entropy of each clip; `smoothing` is the share of the label that is spread over all classes."""
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")

@@ -1,0 +1,118 @@
+"""One candidate in a process of its own: makes its work, and does some of it each time it is told to.
+
+    parent  {"maker": "module:function", "settings": {...}, "threads": n}     {"seconds": s}  ...  end of input
+    child   {"clips": ..., "products": ..., "warm": ..., "rest": ...}         {"steps": [s, s ...], "peak": ...}
+
+One line of JSON each. Whatever else the candidate prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dualpath.engine.machine import peak_ram_gb
+from dualpath.speed.products import Product
+
+WARM_STEPS = 2
+FEWEST, MOST = 2, 200
+"""Steps in a turn."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a candidate does.
+
+    Attributes:
+        step: does it once; what it returns is thrown away.
+        clips: videos (views) that a step handles.
+        products: its matrix products, where they are known.
+        dtype: in which they are done.
+        device: on which.
+        facts: about the candidate, for the table.
+    """
+
+    step: Callable[[], object]
+    clips: int
+    products: Mapping[Product, int] = field(default_factory=dict)
+    dtype: str = "bfloat16"
+    device: str = "cpu"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settle(device: torch.device) -> None:
+    """Waits until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def serve() -> None:
+    """Answers the parent until it closes the pipe."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not answer in our place
+
+    def answer(told: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(told) + "\n")
+
+    asked = json.loads(sys.stdin.readline())
+    if asked["threads"]:
+        torch.set_num_threads(asked["threads"])
+    module, _, name = asked["maker"].partition(":")
+    work: Work = getattr(importlib.import_module(module), name)(**asked["settings"])
+    device = torch.device(work.device)
+    rest = _mark(device)
+    began = time.perf_counter()
+    for _ in range(WARM_STEPS):
+        work.step()
+        settle(device)
+    rows = [[*product[:4], int(product.weights), times] for product, times in work.products.items()]
+    told = {"clips": work.clips, "products": rows, "dtype": work.dtype, "device": work.device, "facts": dict(work.facts)}
+    answer(told | {"warm": time.perf_counter() - began, "rest": rest})
+    for line in sys.stdin:
+        answer({"steps": _steps(work.step, device, json.loads(line)["seconds"]), "peak": _peak(device)})
+
+
+def _steps(step: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
+    """Times of single steps, until so many seconds are over."""
+    taken: list[float] = []
+    settle(device)
+    while len(taken) < FEWEST or (sum(taken) < seconds and len(taken) < MOST):
+        began = time.perf_counter()
+        step()
+        settle(device)
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def _mark(device: torch.device) -> float:
+    """What is held before the first step, in 1e9 bytes; from here on the peak is that of the steps."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device) / 1e9
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        try:
+            reset.write_text("5")  # Linux: the mark of the most memory begins anew
+        except OSError:
+            return 0.0  # not allowed here: then the peak is that of the making too
+    return peak_ram_gb()
+
+
+def _peak(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else peak_ram_gb()
+
+
+if __name__ == "__main__":
+    # The module that candidates import must be the one that runs.
+    from dualpath.speed.worker import serve as serve_here
+
+    serve_here()
