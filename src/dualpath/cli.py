@@ -35,6 +35,7 @@ Turn any frozen image transformer into a video model by training a few per cent 
   predict CHECKPOINT VIDEO ...    what a video shows
   info                            what each method costs on a backbone: parameters, multiply-adds, memory
   compare DATA --output DIR       several methods and seeds on equal terms: accuracy over cost, table and picture
+  bench                           how fast methods are on this machine, and how near to what its chip can do
   convert FILE --output DIR       a checkpoint of the authors' code to one of ours
   demo                            the whole story on clips that it draws itself, in a few minutes
   data check DATA --output DIR    every file: what it holds, what is broken, what is there twice; goes on when run again
@@ -373,6 +374,12 @@ def _info(words: Sequence[str]) -> int:
     return 0
 
 
+def _bench(words: Sequence[str]) -> int:
+    from dualpath.cli_bench import bench_verb
+
+    return bench_verb(words)
+
+
 def _data(words: Sequence[str]) -> int:
     from dualpath.cli_data import data_verb
 
@@ -418,6 +425,7 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "predict": _predict,
     "info": _info,
     "compare": _compare,
+    "bench": _bench,
     "convert": _convert,
     "data": _data,
     "demo": _demo,

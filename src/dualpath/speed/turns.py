@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import IO, Any
 
 from dualpath.errors import DualPathError
@@ -101,7 +102,7 @@ def measure(
     rounds: int,
     seconds: float,
     threads: int = 0,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, str], None] = lambda done, text: None,
 ) -> list[Measured]:
     """Measures all; one that fails says why and does not disturb the others.
 
@@ -110,7 +111,7 @@ def measure(
         rounds: turns of each.
         seconds: each turn takes about so long.
         threads: of each process; 0 leaves it to torch.
-        progress: is told what is under way.
+        progress: is told how many of `stages` are over and what is under way.
 
     Raises:
         DualPathError: a label twice.
@@ -123,8 +124,10 @@ def measure(
         ready: list[_Child] = []
         failed: dict[str, str] = {}
 
+        done = count()
+
         def start(candidate: Candidate) -> None:
-            progress(f"making {candidate.label}")
+            progress(next(done), f"making {candidate.label}")
             child = stack.enter_context(_started(candidate, threads))
             try:
                 child.begin()
@@ -134,19 +137,24 @@ def measure(
 
         for candidate in candidates:
             start(candidate)
-        for child in [child for child in ready if child.candidate.ceiling]:
-            start(_ceiling(child))
+            if candidate.ceiling and ready and ready[-1].candidate is candidate:
+                start(_ceiling(ready[-1]))  # beside it in every round
         for number in range(rounds):
             for child in list(ready):
-                progress(f"round {number + 1} of {rounds}: {child.candidate.label}")
+                progress(next(done), f"round {number + 1} of {rounds}: {child.candidate.label}")
                 try:
                     child.turn(seconds)
                 except _Failed as problem:
                     failed[child.candidate.label] = str(problem)
                     ready.remove(child)
-    done = {child.candidate.label: child.measured() for child in ready}
+    figures = {child.candidate.label: child.measured() for child in ready}
     wanted = [*candidates, *(child.candidate for child in ready if child.candidate not in candidates)]
-    return [done.get(one.label) or Measured(one, problem=failed.get(one.label, "not begun")) for one in wanted]
+    return [figures.get(one.label) or Measured(one, problem=failed.get(one.label, "not begun")) for one in wanted]
+
+
+def stages(candidates: Sequence[Candidate], rounds: int) -> int:
+    """In how many pieces the work is told to `progress`: making each, and each turn."""
+    return (len(candidates) + sum(candidate.ceiling for candidate in candidates)) * (1 + rounds)
 
 
 def ceiling_label(label: str) -> str:

@@ -1,0 +1,84 @@
+"""Clips a second and memory of our methods, of the authors' way and of full video models, in turn, in one run.
+
+    python benchmarks/models.py --output benchmarks/results/cpu [--only inference training] [--rounds 3] [--seconds 6]
+
+ViT-B/16, T = 32, random weights. What each row is stands in `candidates`; docs/speed.md says what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from peers import VIDEO_MODELS
+
+from dualpath.engine.checkpoint import versions
+from dualpath.engine.device import pick_device
+from dualpath.engine.machine import describe_machine
+from dualpath.files import write_whole
+from dualpath.report.speed import speed_json, speed_markdown, speed_picture, speed_table
+from dualpath.speed.turns import Candidate, measure
+
+HERE = str(Path(__file__).resolve().parent)
+OURS = {"method": "dualpath", "backbone": "vit_base_patch16_clip_quickgelu_224.openai", "num_frames": 32}
+UPLOADED = OURS | {"variant": "reference"}
+RIVALS = ("aim", "st_adapter", "lora", "full_tuning")
+
+
+def candidates(batch: int) -> list[Candidate]:
+    """All rows; `group` is what a row does."""
+    path = {"PYTHONPATH": HERE}
+    common = {"num_classes": 400, "batch_size": batch, "precision": "bf16"}
+    found = []
+    for mode in ("inference", "training"):
+        for label, settings in (("dualpath", OURS), ("dualpath reference", UPLOADED)):
+            given = common | {"settings": settings}
+            found.append(Candidate(f"{label}, {mode}", f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=True))
+        if mode == "training":
+            given = common | {"settings": OURS | {"gradient_checkpointing": True}}
+            found.append(Candidate("dualpath, checkpointing, training", "dualpath.speed.ours:training", given, group=mode))
+        for name in RIVALS:
+            given = common | {"settings": {"method": name, "backbone": OURS["backbone"], "num_frames": 8}}
+            found.append(Candidate(f"{name}, 8 frames, {mode}", f"dualpath.speed.ours:{mode}", given, group=mode))
+        for autocast in (False, True):
+            given = {"mode": mode, "autocast": autocast, "batch_size": batch}
+            label = f"the authors' way, {'autocast' if autocast else 'fp32'}, {mode}"
+            found.append(Candidate(label, "peers:authors", given, group=mode, environment=path))
+    for name in VIDEO_MODELS:
+        given = {"name": name, "dtype": "bfloat16", "batch_size": batch}
+        found.append(Candidate(f"{name}, inference", "peers:video_model", given, group="inference", environment=path))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--batch_size", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--only", nargs="*", default=[""], help="rows whose labels hold one of these words")
+    given = parser.parse_args()
+    chosen = [one for one in candidates(given.batch_size) if any(word in one.label for word in given.only)]
+    found = measure(
+        chosen,
+        rounds=given.rounds,
+        seconds=given.seconds,
+        progress=lambda done, text: print(f"{done} {text}", file=sys.stderr, flush=True),
+    )
+    machine = describe_machine(pick_device())
+    told = speed_json(found, machine=machine, command=shlex.join(["python", *sys.argv]), versions=versions())
+    write_whole(given.output / "models.json", json.dumps(told, indent=2) + "\n")
+    write_whole(given.output / "models.md", speed_markdown(found))
+    (given.output / "models.png").write_bytes(
+        speed_picture(found, ours=[one.label for one in chosen if "dualpath" in one.label])
+    )
+    print(speed_table(found, machine))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Measured speeds as a table, as Markdown, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from dualpath.report.scatter import OURS, QUIET, THEIRS
+from dualpath.report.tables import as_text
+from dualpath.speed.turns import Measured, ceiling_label
+
+HEAD = ("candidate", "clips/s", "ms a clip", "+/-", "GMACs a clip", "of the ceiling", "memory a clip", "peak", "first steps")
+
+
+def speed_rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
+    """The cells below HEAD; ceilings are a column, not rows."""
+    by_label = {one.candidate.label: one for one in measured}
+    rows = []
+    for one in measured:
+        if _is_ceiling(one):
+            continue
+        if one.problem:
+            rows.append((one.candidate.label, *[""] * (len(HEAD) - 2), one.problem))
+            continue
+        share = share_of_ceiling(one, by_label)
+        rows.append(
+            (
+                one.candidate.label,
+                f"{1 / one.clip_seconds:.3g}",
+                f"{1e3 * one.clip_seconds:.4g}",
+                f"{100 * one.spread:.0f} %",
+                "" if one.gmacs is None else f"{one.gmacs / one.clips:.3g}",
+                "" if share is None else f"{100 * share:.0f} %",
+                f"{one.clip_gb:.3f} GB",
+                f"{one.peak_gb:.2f} GB",
+                f"{one.warm_seconds:.1f} s",
+            )
+        )
+    return rows
+
+
+def share_of_ceiling(one: Measured, by_label: dict[str, Measured]) -> float | None:
+    """Time of its matrix products alone over its own time; None where that was not measured."""
+    ceiling = by_label.get(ceiling_label(one.candidate.label))
+    if ceiling is None or ceiling.problem or one.problem:
+        return None
+    return ceiling.clip_seconds / one.clip_seconds
+
+
+def speed_table(measured: Sequence[Measured], machine: str) -> str:
+    """For the terminal."""
+    table = Table(*HEAD)
+    for row in speed_rows(measured):
+        table.add_row(*row)
+    return as_text(machine, table)
+
+
+def speed_markdown(measured: Sequence[Measured]) -> str:
+    """For a page."""
+    lines = [HEAD, ("---", *["---:"] * (len(HEAD) - 1)), *speed_rows(measured)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def speed_json(measured: Sequence[Measured], *, machine: str, command: str, versions: dict[str, str]) -> dict[str, Any]:
+    """Everything that was measured, single steps included."""
+    by_label = {one.candidate.label: one for one in measured}
+    told = []
+    for one in measured:
+        entry: dict[str, Any] = {
+            "label": one.candidate.label,
+            "group": one.candidate.group,
+            "maker": one.candidate.maker,
+            "settings": {} if _is_ceiling(one) else dict(one.candidate.settings),
+        }
+        if one.problem:
+            entry["problem"] = one.problem
+        else:
+            entry |= {
+                "clips": one.clips,
+                "seconds_a_clip": one.clip_seconds,
+                "spread": one.spread,
+                "rounds": one.rounds,
+                "steps": [list(steps) for steps in one.seconds],
+                "gmacs_a_clip": None if one.gmacs is None else one.gmacs / one.clips,
+                "share_of_ceiling": share_of_ceiling(one, by_label),
+                "gb_a_clip": one.clip_gb,
+                "rest_gb": one.rest_gb,
+                "peak_gb": one.peak_gb,
+                "first_steps_seconds": one.warm_seconds,
+                "facts": dict(one.facts),
+            }
+        told.append(entry)
+    return {"machine": machine, "command": command, "versions": versions, "candidates": told}
+
+
+def speed_picture(measured: Sequence[Measured], *, ours: Sequence[str]) -> bytes:
+    """Bars of clips a second by group, with the ceiling as a line across the bar; a PNG."""
+    shown = [one for one in measured if not one.problem and not _is_ceiling(one)]
+    by_label = {one.candidate.label: one for one in measured}
+    groups = list(dict.fromkeys(one.candidate.group for one in shown))
+    heights = [sum(one.candidate.group == group for one in shown) + 1 for group in groups]
+    figure = Figure(figsize=(9.5, 0.42 * sum(heights) + 0.8), dpi=110, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, group in zip(panels, groups, strict=True):
+        those = [one for one in shown if one.candidate.group == group][::-1]
+        for place, one in enumerate(those):
+            speed = 1 / one.clip_seconds
+            label = one.candidate.label
+            axes.barh(place, speed, color=OURS if label in ours else THEIRS, height=0.62, xerr=speed * one.spread, ecolor=QUIET)
+            axes.annotate(f"{speed:.3g}", (speed, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+            ceiling = by_label.get(ceiling_label(label))
+            if ceiling is not None and not ceiling.problem:
+                axes.plot([1 / ceiling.clip_seconds] * 2, [place - 0.4, place + 0.4], color="#1b1f24", linewidth=1.5)
+        axes.set_yticks(range(len(those)), [one.candidate.label for one in those])
+        axes.set_title(f"{group}, clips a second".strip(", "), loc="left", fontsize=10, color=QUIET)
+        axes.margins(x=0.12)
+        axes.grid(axis="x", color="#dfe2e6", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
+
+
+def _is_ceiling(one: Measured) -> bool:
+    return one.candidate.maker == "dualpath.speed.ceiling:products_alone"

@@ -1,0 +1,103 @@
+"""The library's own methods as candidates: what `dualpath predict` and `dualpath train` compute, on random clips.
+
+Weights are random: no weight's value changes how long a product takes. Clips lie on the device as the loader leaves them,
+uint8; reading videos is `dualpath data bench`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualpath.engine.config import RunConfig
+from dualpath.engine.device import Precision, frozen_dtype, pick_device
+from dualpath.engine.entries import make_entries
+from dualpath.engine.learner import Learner, Micro
+from dualpath.methods import build_model, count_parameters
+from dualpath.nn.zoo import random_backbone
+from dualpath.speed.products import watch
+from dualpath.speed.worker import Work
+from dualpath.video.sampling import SamplingConfig
+
+
+def inference(
+    *,
+    settings: Mapping[str, Any],
+    num_classes: int,
+    batch_size: int,
+    precision: Precision,
+    device: str = "",
+    compiled: bool = False,
+) -> Work:
+    """A candidate for `turns`: one forward pass.
+
+    Args:
+        settings: {"method": name, any setting that a run can be told}, as an entry of a comparison.
+        num_classes: outputs.
+        batch_size: clips a pass.
+        precision: see `frozen_dtype`.
+        device: torch's name; by default the best at hand.
+        compiled: through torch.compile.
+    """
+    model, frames, _ = _model(settings, num_classes, batch_size, precision, device)
+    model.eval()
+    model.backbone.fuse_attention(True)
+    with torch.inference_mode():
+        products = watch(lambda: model(frames))
+    run = torch.compile(model) if compiled else model
+
+    def step() -> None:
+        with torch.inference_mode():
+            run(frames)
+
+    return _work(step, model, frames, products)
+
+
+def training(
+    *,
+    settings: Mapping[str, Any],
+    num_classes: int,
+    batch_size: int,
+    precision: Precision,
+    device: str = "",
+) -> Work:
+    """A candidate for `turns`: one optimizer step; the arguments as those of `inference`."""
+    model, frames, config = _model(settings, num_classes, batch_size, precision, device)
+    learner = Learner(model, config.training, frames.device)  # pyright: ignore[reportArgumentType]
+    labels = torch.arange(batch_size, device=frames.device) % num_classes
+    learner.begin()
+
+    def step() -> None:
+        learner.step([Micro(frames, labels, 0)], lr=1e-4)
+
+    products = watch(step)
+    return _work(step, model, frames, products)
+
+
+def _model(
+    settings: Mapping[str, Any], num_classes: int, batch_size: int, precision: Precision, device: str
+) -> tuple[Any, Tensor, RunConfig]:
+    place = torch.device(device) if device else pick_device()
+    (entry,) = make_entries({"one": settings}, base=RunConfig(sampling=SamplingConfig(num_frames=32)))
+    config = entry.config
+    torch.manual_seed(0)
+    backbone = random_backbone(config.backbone, dtype=frozen_dtype(precision, place))
+    backbone.gradient_checkpointing = config.training.gradient_checkpointing
+    model = build_model(config.method, backbone, num_classes=num_classes, config=config.options).to(place)
+    shape = (batch_size, config.sampling.num_frames, 3, backbone.size, backbone.size)
+    return model, torch.randint(0, 256, shape, dtype=torch.uint8, device=place), config
+
+
+def _work(step: Any, model: Any, frames: Tensor, products: Mapping[Any, int]) -> Work:
+    trainable, total = count_parameters(model)
+    return Work(
+        step,
+        clips=len(frames),
+        products=products,
+        dtype=str(model.backbone.dtype).removeprefix("torch."),
+        device=str(frames.device),
+        facts={"trainable": trainable, "total": total, "num_frames": frames.shape[1]},
+    )
