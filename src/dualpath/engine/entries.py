@@ -28,7 +28,7 @@ from dualpath.nn.zoo import BackboneConfig, load_backbone
 from dualpath.video.protocols import spell_out
 
 PARTS = ("backbone", "sampling", "transform", "views", "training")
-_COMMON = ("seed", "val_fraction", "check", "max_bad_files")
+_COMMON = ("seed", "val_fraction", "check", "max_bad_files", "format", "split")
 """Settings that choose the data or the seed: the same for all entries, or it is no comparison."""
 
 
@@ -160,7 +160,7 @@ def _entry(label: str, given: Mapping[str, Any], base: RunConfig) -> Entry:
         if home is None:
             raise DualPathError(f"unknown setting {key}{_nearest(key, method.config, parts.values())}")
         parts[home] = replace(parts[home], **{key: _typed(key, value, hints[home][key])})
-    return Entry(label, RunConfig(given["method"], method.config(**options), **parts).complete())
+    return Entry(label, RunConfig(given["method"], method.config(**options), **parts, data=base.data).complete())
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:

@@ -128,7 +128,7 @@ def _train(job: Job) -> dict[str, Any]:
 
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:
     spec, views = classifier.spec, job.config.views
-    manifest = read_for(spec, job.data)
+    manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split)
     found = evaluate(
         classifier,
         manifest.split(job.split),
