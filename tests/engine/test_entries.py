@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
-from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_seeds
+from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_numbers
 from dualpath.errors import DualPathError
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
@@ -146,7 +146,10 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_seeds() -> None:
-    assert read_seeds("0, 1,2") == (0, 1, 2)
-    assert read_seeds("[3,4]") == (3, 4)  # what the command line makes of 3,4
-    with pytest.raises(DualPathError, match=r"seeds are '1;2'; give whole numbers with commas between them"):
-        read_seeds("1;2")
+    words = {"what": "seeds", "such_as": "--seeds 0,1,2"}
+    assert read_numbers("0, 1,2", **words) == (0, 1, 2)
+    assert read_numbers("[3,4]", **words) == (3, 4)  # what the command line makes of 3,4
+    with pytest.raises(
+        DualPathError, match=r"seeds are '1;2'; give whole numbers with commas between them, such as --seeds 0,1,2"
+    ):
+        read_numbers("1;2", **words)
