@@ -118,7 +118,7 @@ def draw_clips(work: Path, label_set: str) -> Path:
 def try_rates(work: Path) -> None:
     """Trains every rival with each of its learning rates, on a part of the training clips, judged by the rest of them."""
     rivals, rates = (yaml.safe_load((ROOT / "benchmarks" / name).read_text()) for name in ("rivals.yaml", "rates.yaml"))
-    entries = {f"{name}_{rate:g}": rivals[name] | {"lr": rate} for name in rivals for rate in rates[name]}
+    entries = {f"{name}_{rate:g}": rivals[name] | {"lr": rate} for name in rates for rate in rates[name]}
     clips, output = draw_clips(work, "motion") / "train", work / "rates"
     listed, tried = work / "rates.csv", work / "rates.yaml"
     with listed.open("w", newline="") as opened:

@@ -274,7 +274,7 @@ def _compare(words: Sequence[str]) -> int:
     from dualpath.engine.clip_store import CLIP_STORE_GB
     from dualpath.engine.compare import compare
     from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
-    from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_seeds
+    from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_numbers
     from dualpath.methods import METHODS
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.recipes import read_config
@@ -294,6 +294,8 @@ def _compare(words: Sequence[str]) -> int:
     parser.add_argument("--methods", type=str, default="", help=f"with commas between them, of {', '.join(METHODS)}")
     parser.add_argument("--entries", type=str, default=None, help="YAML: a label to {method: ..., any setting of its own}")
     parser.add_argument("--seeds", type=str, default="0", help="with commas between them; a run for each")
+    told = "1,2,3: official splits of HMDB51 or UCF101, a run for each; the result of a seed is their mean, as published"
+    parser.add_argument("--folds", type=str, metavar="N,...", help=told)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--clip_store",
@@ -330,8 +332,9 @@ def _compare(words: Sequence[str]) -> int:
         Path(options.data),
         output,
         entries,
-        read_seeds(options.seeds),
+        read_numbers(options.seeds, what="seeds", such_as="--seeds 0,1,2"),
         base=base,
+        folds=() if options.folds is None else read_numbers(options.folds, what="folds", such_as="--folds 1,2,3"),
         resume=options.resume,
         checked=Path(options.checked) if options.checked else None,
         clip_store=options.clip_store,

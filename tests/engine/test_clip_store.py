@@ -131,6 +131,27 @@ def test_half_of_the_disk_stays_free(
     assert store(tmp_path, jobs).place(jobs[0]) is not None
 
 
+def test_folds_do_not_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [replace(job(tmp_path, label, seed), folder=tmp_path / label / f"split{fold}" / f"seed{seed}", fold=fold)
+            for seed in (0, 3) for fold in (1, 2) for label in ("a", "b")]  # fmt: skip
+    assert [one.name for one in jobs[1:4]] == ["b split 1 seed 0", "a split 2 seed 0", "b split 2 seed 0"]
+    sizes = {one.folder: SIDE for one in jobs}
+    found = ClipStore(tmp_path, jobs, finished=[], sizes=sizes, videos=VIDEOS, limit=8.0)
+    before = None
+    for one in jobs:
+        place = found.place(one)
+        assert place == tmp_path / ".clips" / f"seed{one.config.training.seed}-split{one.fold}"
+        assert before in (None, place) or not before.exists()  # gone with the last entry of its split
+        before = keep(place)
+        found.done(one)
+    assert not (tmp_path / ".clips").exists()
+    assert capsys.readouterr().err.startswith("runs of one seed and split share their decoded clips: up to ")
+    # One that is left to be done on a split has nobody to share with, whatever is to be done on the other.
+    found = ClipStore(tmp_path, jobs, finished=[jobs[0].folder], sizes=sizes, videos=VIDEOS, limit=8.0)
+    assert found.place(jobs[1]) is None
+    assert found.place(jobs[2]) is not None
+
+
 @pytest.mark.parametrize("limit", [-1.0, math.inf, math.nan])
 def test_limit_is_a_number(limit: float) -> None:
     check_limit(0.0)

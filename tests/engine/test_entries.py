@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dualpath.engine.config import RunConfig, TrainConfig
-from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_seeds
+from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
+from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_numbers
 from dualpath.errors import DualPathError
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
@@ -62,6 +62,13 @@ def test_options_of_the_command_line_go_to_the_methods_that_have_them() -> None:
     assert dual.config.options == DualPathConfig(grid=(2, 2), num_spatial_frames=1)
 
 
+def test_entries_read_the_data_that_is_asked_for() -> None:
+    base = replace(BASE, data=DataConfig("hmdb51", split=2))
+    (entry,) = make_entries({"dualpath": {"method": "dualpath"}}, base=base)
+    assert (entry.with_seed(3).data, entry.settings()["split"]) == (base.data, 2)
+    assert entry.own(base) == {}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -77,6 +84,7 @@ def test_options_of_the_command_line_go_to_the_methods_that_have_them() -> None:
         ({"method": "dualpath", "model_args": [1]}, "model_args is [1], but it must be a table of names to whole numbers"),
         ({"method": "dualpath", "seed": 3}, "seed must be the same for all entries: give it on the command line"),
         ({"method": "dualpath", "val_fraction": 0.5}, "val_fraction must be the same for all entries"),
+        ({"method": "dualpath", "split": 2}, "split must be the same for all entries: give it on the command line"),
         ({"method": "dualpath", "paths": "spatial", "grid": "2x2"}, "grid (2, 2) would have no effect with paths spatial"),
         ({"method": "dualpath", "protocol": "segment-4"}, "4 frames do not fill framesets of 4x4 = 16 frames"),
         ({"method": "dualpath", "protocol": "dense-16x4", "num_frames": 32}, "protocol dense-16x4 means num_frames 16, but"),
@@ -138,7 +146,10 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_seeds() -> None:
-    assert read_seeds("0, 1,2") == (0, 1, 2)
-    assert read_seeds("[3,4]") == (3, 4)  # what the command line makes of 3,4
-    with pytest.raises(DualPathError, match=r"seeds are '1;2'; give whole numbers with commas between them"):
-        read_seeds("1;2")
+    words = {"what": "seeds", "such_as": "--seeds 0,1,2"}
+    assert read_numbers("0, 1,2", **words) == (0, 1, 2)
+    assert read_numbers("[3,4]", **words) == (3, 4)  # what the command line makes of 3,4
+    with pytest.raises(
+        DualPathError, match=r"seeds are '1;2'; give whole numbers with commas between them, such as --seeds 0,1,2"
+    ):
+        read_numbers("1;2", **words)

@@ -19,8 +19,8 @@ from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.entries import make_entries
 from dualpath.engine.one_run import RunResult
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig
-from dualpath.report.compare import HEADS, cells, comparison_table, three, write_comparison
-from dualpath.report.rows import make_rows, remarks
+from dualpath.report.compare import HEADS, as_json, cells, comparison_table, fold_cells, three, write_comparison
+from dualpath.report.rows import make_rows, protocol, remarks
 from dualpath.report.scatter import Point, draw, make_figure, short
 from dualpath.video.protocols import ViewsConfig
 
@@ -36,7 +36,7 @@ def made(asked: dict[str, dict[str, Any]], runs: dict[str, list[dict[str, Any]]]
     entries = make_entries(asked, base=BASE)
     results = {label: tuple(replace(RUN, seed=seed, **told) for seed, told in enumerate(some)) for label, some in runs.items()}
     seeds = tuple(range(max(len(some) for some in runs.values())))
-    counts: Any = {"train": 100, "val": 0, "test": 50}
+    counts: Any = {None: {"train": 100, "val": 0, "test": 50}}
     comparison = Comparison(Path("/data/moves"), 10, counts, "test", BASE, entries, seeds, results)
     return replace(comparison, **changes)
 
@@ -78,6 +78,42 @@ def test_one_seed_has_no_spread() -> None:
     said = "the 95 % interval of a single accuracy on 50 videos is up to 10.9 points to either side"
     assert remarks(one, [row])[1] == f"One seed: there is no spread to judge differences by; {said}."
     assert remarks(one, [row])[2] == "All share one learning rate, 0.01: one that suits one method may not suit another."
+
+
+def test_folds_count_alike_within_a_seed() -> None:
+    """Two seeds on two splits of 50 and 10 videos: 80 and 40 %, then 90 and 60 %."""
+    asked = {"dualpath": {"method": "dualpath"}}
+    runs = tuple(
+        replace(RUN, seed=seed, fold=fold, videos=videos, right=right)
+        for seed, fold, videos, right in ((0, 1, 50, 40), (0, 3, 10, 4), (5, 1, 50, 45), (5, 3, 10, 6))
+    )
+    counts: Any = {1: {"train": 100, "val": 0, "test": 50}, 3: {"train": 140, "val": 0, "test": 10}}
+    both = made(asked, {"dualpath": [{}]}, counts=counts, seeds=(0, 5), results={"dualpath": runs})
+    (row,) = make_rows(both)
+    assert row.seeds == pytest.approx((0.6, 0.75))
+    assert (row.top1, row.spread) == pytest.approx((0.675, 0.15 / 2**0.5))  # over the seeds, not over the four runs
+    assert (row.lowest, row.highest) == pytest.approx((0.6, 0.75))
+    assert row.folds == {1: (0.8, 0.9), 3: (0.4, 0.6)}
+    assert cells(row)[3] == "67.5 ± 10.6 %"
+    assert fold_cells(row) == ["dualpath", "85.0 ± 7.1 %", "50.0 ± 14.1 %", "67.5 ± 10.6 %"]
+    told = as_json(both, [row], command="")
+    assert (told["folds"], told["data"]["videos"]) == ([1, 3], {"1": counts[1], "3": counts[3]})
+    (entry,) = told["entries"]
+    assert entry["top1_of_seeds"] == pytest.approx([0.6, 0.75])
+    assert entry["top1_of_folds"]["3"] == pytest.approx({"mean": 0.5, "sd": 0.2 / 2**0.5, "min": 0.4, "max": 0.6})
+    assert [(run["seed"], run["fold"]) for run in entry["runs"]] == [(0, 1), (0, 3), (5, 1), (5, 3)]
+    assert "on 10 to 50 videos is up to " in told["unequal"][1]
+    assert told["unequal"][3].startswith("The accuracy of a seed is the mean of 2 runs, one on each official split")
+    above = dict(protocol(both, [row]))
+    assert above["data"] == "/data/moves: split 1 with 100 train, 50 test; split 3 with 140 train, 10 test videos of 10 classes"
+    assert above["accuracy"].startswith("mean over the official splits 1, 3 (50, 10 test videos), segment-16")
+    lost = replace(both, results={"dualpath": (replace(runs[0], undecodable=2, shared_clips=True), *runs[1:])})
+    said = remarks(lost, make_rows(lost))
+    assert "Up to 2 videos of a split could not be decoded and counted as wrong, for every entry." in said
+    assert any(remark.startswith("The runs of a seed and split share decoded clips: ") for remark in said)
+    assert all(text in comparison_table(both) for text in ("top-1 by split", "85.0 ± 7.1 %", "50.0 ± 14.1 %"))
+    alone = replace(both, counts={3: counts[3]}, results={"dualpath": runs[1::2]})
+    assert dict(protocol(alone, make_rows(alone)))["accuracy"].startswith("official split 3 (10 test videos), segment-16")
 
 
 def test_what_is_unequal_is_told(two: Comparison) -> None:

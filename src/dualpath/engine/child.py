@@ -109,15 +109,16 @@ def _tail(path: Path) -> str:
 
 
 def _explain(code: int, job: Job, told: Path, output: Path) -> None:
-    name = f"{job.folder.parent.name} seed {job.config.training.seed}"
     if code == 2:
-        raise DualPathError(f"{name}: {_tail(told).rpartition('dualpath: ')[2].strip()}; the other runs are kept in {output}")
+        raise DualPathError(
+            f"{job.name}: {_tail(told).rpartition('dualpath: ')[2].strip()}; the other runs are kept in {output}"
+        )
     number = -code if code < 0 else code - 128
     if number in (signal.SIGINT, signal.SIGTERM):
         raise Interrupted(number, output, last_step(job.folder)[0])
     if code < 0:
         raise DualPathError(
-            f"{name} was ended from outside or crashed ({signal.Signals(-code).name}); look at the memory and at {told}, "
+            f"{job.name} was ended from outside or crashed ({signal.Signals(-code).name}); look at the memory and at {told}, "
             "--resume continues it"
         )
-    raise RuntimeError(f"{name} failed with exit code {code}; its output is in {told}:\n{_tail(told)}")
+    raise RuntimeError(f"{job.name} failed with exit code {code}; its output is in {told}:\n{_tail(told)}")

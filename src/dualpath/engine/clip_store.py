@@ -1,6 +1,7 @@
 """Which runs of a comparison share their decoded clips, and for how long: data/kept.py keeps them, this says when.
 
     <output>/.clips/seed<k>/    while seed k has entries to finish, and two at least draw the same clips
+    .../seed<k>-split<f>/       where a comparison has several official splits: a seed draws other clips from each
 
 No label of an entry begins with a dot: the folder cannot be that of an entry.
 """
@@ -16,6 +17,8 @@ from pathlib import Path
 from dualpath.engine.one_run import Job
 from dualpath.errors import DualPathError
 
+Draw = tuple[int, int | None]
+"""(seed, fold): runs that have both in common see the same videos and draw the same clips from them."""
 FOLDER = ".clips"
 CLIP_STORE_GB = 8.0
 
@@ -27,7 +30,7 @@ def check_limit(limit: float) -> None:
 
 
 class ClipStore:
-    """The clips of one comparison: at any time those of one seed at most."""
+    """The clips of one comparison: at any time those of one seed, and one of its folds, at most."""
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class ClipStore:
 
         Args:
             output: the comparison's folder.
-            jobs: all of them, seed by seed.
+            jobs: all of them, seed by seed, and within a seed fold by fold.
             finished: folders of those that are.
             sizes: side of the pictures in pixels, by job's folder.
             videos: that a run learns from, at most.
@@ -51,50 +54,52 @@ class ClipStore:
         """
         self._folder, self._jobs, self._sizes, self._videos, self._limit = output / FOLDER, jobs, sizes, videos, limit
         self._open = {job.folder for job in jobs if job.folder not in finished}
-        self._seeds: dict[int, frozenset[Path]] = {}
+        self._draws: dict[Draw, frozenset[Path]] = {}
+        self._whose = "seed" if all(job.fold is None for job in jobs) else "seed and split"
         self._told = ""
         if not self._open or not limit:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def place(self, job: Job) -> Path | None:
         """Where a job that is to be run now reads and keeps clips; None if it decodes its own."""
-        seed = job.config.training.seed
-        if seed not in self._seeds:
+        draw = _draw(job)
+        if draw not in self._draws:
             for other in self._folder.glob("seed*"):
-                if other != self._of(seed):
+                if other != self._of(draw):
                     shutil.rmtree(other, ignore_errors=True)
-            self._seeds[seed] = self._sharing(seed)
-        return self._of(seed) if job.folder in self._seeds[seed] else None
+            self._draws[draw] = self._sharing(draw)
+        return self._of(draw) if job.folder in self._draws[draw] else None
 
     def done(self, job: Job) -> None:
-        """Takes note that a job is finished; the clips of a seed go with its last one."""
+        """Takes note that a job is finished; the clips of a seed (and fold) go with its last one."""
         self._open.discard(job.folder)
-        seed = job.config.training.seed
-        if not any(other.folder in self._open for other in self._jobs if other.config.training.seed == seed):
-            shutil.rmtree(self._of(seed), ignore_errors=True)
+        draw = _draw(job)
+        if not any(other.folder in self._open for other in self._jobs if _draw(other) == draw):
+            shutil.rmtree(self._of(draw), ignore_errors=True)
         if not self._open:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _of(self, seed: int) -> Path:
-        return self._folder / f"seed{seed}"
+    def _of(self, draw: Draw) -> Path:
+        seed, fold = draw
+        return self._folder / (f"seed{seed}" if fold is None else f"seed{seed}-split{fold}")
 
-    def _sharing(self, seed: int) -> frozenset[Path]:
-        """The folders of the jobs of a seed that share clips, if there is room for these; a leftover without use goes."""
+    def _sharing(self, draw: Draw) -> frozenset[Path]:
+        """The folders of the jobs that share clips, if there is room for these; a leftover without use goes."""
         groups: dict[tuple[object, ...], list[Job]] = {}
         for job in self._jobs if self._limit else ():
-            if job.config.training.seed == seed:
-                # The seed decides the rest, and the classes, which are common, whether clips are mirrored.
+            if _draw(job) == draw:
+                # Seed and fold decide the rest, and the classes, which are common, whether clips are mirrored.
                 of_clips = (job.config.sampling, job.config.transform, self._sizes[job.folder])
                 groups.setdefault(of_clips, []).append(job)
         # A single one to be done still gains by what the finished ones of its group have left.
-        fewest = 1 if self._of(seed).is_dir() else 2
+        fewest = 1 if self._of(draw).is_dir() else 2
         shared = [
             group for group in groups.values() if len(group) > 1 and sum(job.folder in self._open for job in group) >= fewest
         ]
         needed = sum(self._bytes(group) for group in shared)
-        if shared and self._has_room(seed, needed):
+        if shared and self._has_room(draw, needed):
             return frozenset(job.folder for group in shared for job in group)
-        shutil.rmtree(self._of(seed), ignore_errors=True)
+        shutil.rmtree(self._of(draw), ignore_errors=True)
         return frozenset()
 
     def _bytes(self, group: Sequence[Job]) -> int:
@@ -102,19 +107,21 @@ class ClipStore:
         epochs = max(job.config.training.epochs for job in group)
         return epochs * self._videos * group[0].config.sampling.num_frames * 3 * self._sizes[group[0].folder] ** 2
 
-    def _has_room(self, seed: int, needed: int) -> bool:
+    def _has_room(self, draw: Draw, needed: int) -> bool:
         """Whether the clips may be kept; what is decided is told, once."""
-        held = sum(file.stat().st_size for file in self._of(seed).rglob("*") if file.is_file())
+        held = sum(file.stat().st_size for file in self._of(draw).rglob("*") if file.is_file())
         free = shutil.disk_usage(self._folder.parent).free + held
         size = f"{needed / 1e9:.2g} GB"
         if needed > 1e9 * self._limit:
-            self._tell(f"every run decodes its own clips: keeping those of a seed takes {size}, more than the "
+            self._tell(f"every run decodes its own clips: keeping those of a {self._whose} takes {size}, more than the "
                        f"{self._limit:g} GB of --clip_store")  # fmt: skip
         elif 2 * needed > free:
-            self._tell(f"every run decodes its own clips: keeping those of a seed takes {size}, more than half of the "
+            self._tell(f"every run decodes its own clips: keeping those of a {self._whose} takes {size}, more than half of the "
                        f"{free / 1e9:.2g} GB that are free for {self._folder.parent}")  # fmt: skip
         else:
-            self._tell(f"runs of one seed share their decoded clips: up to {size} in {self._folder}, deleted at the end")
+            self._tell(
+                f"runs of one {self._whose} share their decoded clips: up to {size} in {self._folder}, deleted at the end"
+            )
             return True
         return False
 
@@ -122,3 +129,7 @@ class ClipStore:
         if text != self._told:
             print(text, file=sys.stderr)
         self._told = text
+
+
+def _draw(job: Job) -> Draw:
+    return job.config.training.seed, job.fold

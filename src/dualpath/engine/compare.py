@@ -1,10 +1,11 @@
 """A comparison: the same data, views, schedule and budget for several methods and seeds, one run after another.
 
-    entries checked --> videos read once --> for each seed, for each entry: one_run.py in a child --> Comparison
+    entries checked --> videos read once --> for each seed, fold and entry: one_run.py in a child --> Comparison
 
 A comparison's folder:
     settings.json, videos.json      what is compared: --resume must ask for the same
     <label>/seed<k>/, seed<k>.txt   each run's folder, and what it had to say
+    <label>/split<f>/seed<k>/       the same where there are folds, which are official splits: folds.py
     .clips/                         decoded clips that entries share, until they are finished: clip_store.py
 """
 
@@ -21,14 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.manifest import Manifest, Split
+from dualpath.data.manifest import Split
 from dualpath.engine.child import run_in_child
 from dualpath.engine.clip_store import CLIP_STORE_GB, ClipStore, check_limit
 from dualpath.engine.config import RunConfig
 from dualpath.engine.entries import Entry, check_entries
-from dualpath.engine.loop import fingerprint
+from dualpath.engine.folds import Folds, all_videos, fingerprints, read_folds
 from dualpath.engine.one_run import Job, RunResult, read_result
-from dualpath.engine.prepare import read_data, usable
+from dualpath.engine.prepare import usable
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
@@ -43,22 +44,28 @@ class Comparison:
     Attributes:
         data: as given.
         classes: how many.
-        counts: videos of each split, as given; a validation share is split off from train.
+        counts: videos of each split, as given, by fold; by None alone where there are no folds. A validation share is split
+            off from train.
         split: what the accuracies are measured on.
         base: the common settings.
         entries: the rows.
         seeds: of each row's runs.
-        results: of the runs by label, in the order of the seeds.
+        results: of the runs by label, in the order of the seeds, and of the folds of each.
     """
 
     data: Path
     classes: int
-    counts: dict[Split, int]
+    counts: dict[int | None, dict[Split, int]]
     split: Split
     base: RunConfig
     entries: tuple[Entry, ...]
     seeds: tuple[int, ...]
     results: dict[str, tuple[RunResult, ...]]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The official splits over which the result of a seed is the mean; empty if there is but one."""
+        return tuple(fold for fold in self.counts if fold is not None)
 
 
 def compare(
@@ -68,11 +75,12 @@ def compare(
     seeds: Sequence[int],
     *,
     base: RunConfig,
+    folds: Sequence[int] = (),
     resume: bool = False,
     checked: Path | None = None,
     clip_store: float = CLIP_STORE_GB,
 ) -> Comparison:
-    """Trains and evaluates every entry with every seed, what is finished already excepted.
+    """Trains and evaluates every entry with every seed (and on every fold), what is finished already excepted.
 
     The last epoch's weights count, for every entry: nothing is chosen by accuracy.
 
@@ -82,10 +90,12 @@ def compare(
         entries: from `make_entries`.
         seeds: each one a run of every entry.
         base: the settings that the entries were made from.
+        folds: official splits, each one a run of every entry and seed, whose result is the mean over them, as published for
+            HMDB51 and UCF101; empty for the one split that `base` says. To resume, the same must be asked for.
         resume: continue what is in `output`; further entries and seeds may be asked for.
         checked: folder of a data check of `data`.
-        clip_store: GB of disk space in `output` for decoded training clips, which the entries of a seed then share, at
-            most; 0 has each run decode its own. The results do not depend on it.
+        clip_store: GB of disk space in `output` for decoded training clips, which the entries of a seed (and fold) then
+            share, at most; 0 has each run decode its own. The results do not depend on it.
 
     Raises:
         DualPathError: anything given cannot be used, or a run failed.
@@ -93,40 +103,46 @@ def compare(
     """
     # From cheap to dear: names and folders, labels, every model, and only then every video.
     seeds = tuple(seeds)
-    _check_asked([entry.label for entry in entries], seeds)
+    _check_asked([entry.label for entry in entries], seeds, folds)
     check_limit(clip_store)
     before = _check_folder(output, resume=resume)
-    manifest = read_data(data, base, val_fraction=0.0)
-    split = _test_split(manifest, data)
-    settings = _settings(manifest, split, entries, before, output)
-    sizes = check_entries(entries, num_classes=len(manifest.classes))
+    manifests = read_folds(data, base, folds)
+    together = all_videos(manifests)
+    split = _test_split(manifests, data)
+    settings = _settings(manifests, split, entries, before, output)
+    sizes = check_entries(entries, num_classes=len(together.classes))
     if before is None or not (output / VIDEOS).is_file():
-        found = usable(manifest, base, checked=checked)
+        found = usable(together, base, checked=checked)
         write_whole(output / VIDEOS, json.dumps({video.name: video.num_frames for video in found.manifest.videos}) + "\n")
     write_whole(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
-    counts: dict[Split, int] = {name: len(manifest.split(name)) for name in ("train", "val", "test")}
-    jobs = [
-        Job(data, output / VIDEOS, split, output / entry.label / f"seed{seed}", entry.with_seed(seed))
-        for seed in seeds
-        for entry in entries
-    ]
-    steps = [_steps(job.config, counts["train"]) for job in jobs]
-    finished = {
-        job.folder: result
-        for job in jobs
-        if (result := read_result(job.folder, split=split, seed=job.config.training.seed)) is not None
+    counts: dict[int | None, dict[Split, int]] = {
+        fold: {name: len(manifest.split(name)) for name in ("train", "val", "test")} for fold, manifest in manifests.items()
     }
-    sides = {job.folder: sizes[job.folder.parent.name] for job in jobs}
-    store = ClipStore(output, jobs, finished=finished, sizes=sides, videos=counts["train"], limit=clip_store)
+    jobs = [_job(data, output, split, entry, seed, fold) for seed in seeds for fold in manifests for entry in entries]
+    steps = [_steps(job.config, counts[job.fold]["train"]) for job in jobs]
+    finished = {job.folder: result for job in jobs if (result := _result(job)) is not None}
+    most = max(told["train"] for told in counts.values())
+    sides = {job.folder: sizes[job.label] for job in jobs}
+    store = ClipStore(output, jobs, finished=finished, sizes=sides, videos=most, limit=clip_store)
     done = _run_all(jobs, output, steps, finished=finished, store=store)
-    results = {entry.label: tuple(done[output / entry.label / f"seed{seed}"] for seed in seeds) for entry in entries}
-    return Comparison(data, len(manifest.classes), counts, split, base, tuple(entries), seeds, results)
+    results = {entry.label: tuple(done[job.folder] for job in jobs if job.label == entry.label) for entry in entries}
+    return Comparison(data, len(together.classes), counts, split, base, tuple(entries), seeds, results)
 
 
-def _check_asked(labels: Sequence[str], seeds: Sequence[int]) -> None:
+def _job(data: Path, output: Path, split: Split, entry: Entry, seed: int, fold: int | None) -> Job:
+    folder = output / entry.label / ("" if fold is None else f"split{fold}") / f"seed{seed}"
+    return Job(data, output / VIDEOS, split, folder, entry.with_seed(seed, fold=fold), fold=fold)
+
+
+def _result(job: Job) -> RunResult | None:
+    found = read_result(job.folder, split=job.split, seed=job.config.training.seed)
+    return None if found is None else replace(found, fold=job.fold)
+
+
+def _check_asked(labels: Sequence[str], seeds: Sequence[int], folds: Sequence[int]) -> None:
     if not labels:
         raise DualPathError("nothing to compare: give methods with --methods or entries in a file with --entries")
-    for what, given in (("entry", labels), ("seed", seeds)):
+    for what, given in (("entry", labels), ("seed", seeds), ("fold", folds)):
         twice = next((one for one in given if list(given).count(one) > 1), None)
         if twice is not None:
             raise DualPathError(f"the {what} {twice} is given twice")
@@ -158,30 +174,35 @@ def _check_folder(output: Path, *, resume: bool) -> dict[str, Any] | None:
         raise DualPathError(f"{output / SETTINGS} is damaged ({problem}); give a new folder") from problem
 
 
-def _test_split(manifest: Manifest, data: Path) -> Split:
+def _test_split(manifests: Folds, data: Path) -> Split:
+    """What the accuracies are measured on: the same in every fold."""
     for split in ("test", "val"):
-        if manifest.split(split):
+        if all(manifest.split(split) for manifest in manifests.values()):
             return split
+    lacking = next(fold for fold, manifest in manifests.items() if not manifest.split("test"))
+    where = data if lacking is None else f"split {lacking} of {data}"
     raise DualPathError(
-        f"{data} has neither test nor validation videos of its own, and a share split off by the seed would be another one "
+        f"{where} has neither test nor validation videos of its own, and a share split off by the seed would be another one "
         "for each; put some into test/<class>/, or add a column split to the CSV"
     )
 
 
 def _settings(
-    manifest: Manifest, split: Split, entries: Sequence[Entry], before: dict[str, Any] | None, output: Path
+    manifests: Folds, split: Split, entries: Sequence[Entry], before: dict[str, Any] | None, output: Path
 ) -> dict[str, Any]:
     """What must stay the same, to be written; DualPathError if it is not what was there before."""
     wanted: dict[str, Any] = {
-        "data": fingerprint(manifest),
+        "data": fingerprints(manifests),
         "split": split,
         "entries": {entry.label: entry.settings() for entry in entries},
     }
     if before is None:
         return wanted
     if any(before.get(name) != wanted[name] for name in ("data", "split")):
+        had = before.get("data")
+        folds = f" (its own are --folds {','.join(had)})" if isinstance(had, dict) else ""
         raise DualPathError(
-            f"{output} compares on other videos, labels or splits; resume with the same ones, or give a new folder"
+            f"{output} compares on other videos, labels or splits{folds}; resume with the same ones, or give a new folder"
         )
     # Where its folder was deleted, an entry may begin anew with other settings.
     known = {label: told for label, told in before.get("entries", {}).items() if (output / label).exists()}
@@ -208,14 +229,13 @@ def _run_all(
     found = dict(finished)
     with Bar("comparing", total=sum(steps)) as bar:
         for place, job in enumerate(jobs):
-            began, seed = time.monotonic(), job.config.training.seed
-            name = f"{job.folder.parent.name} seed {seed}"
+            began, name = time.monotonic(), job.name
             result, took = found.get(job.folder), "finished before"
             if result is None:
                 text = f"run {place + 1} of {len(jobs)}: {name}"
                 progress = partial(_tell, bar, text, sum(steps[:place]), steps[place])
                 run_in_child(replace(job, kept=store.place(job)), output, progress=progress)
-                result = read_result(job.folder, split=job.split, seed=seed)
+                result = _result(job)
                 assert result is not None, f"{job.folder} has no result"
                 store.done(job)
                 took = f"{time.monotonic() - began:.0f} s"

@@ -28,7 +28,7 @@ from dualpath.nn.zoo import BackboneConfig, load_backbone
 from dualpath.video.protocols import spell_out
 
 PARTS = ("backbone", "sampling", "transform", "views", "training")
-_COMMON = ("seed", "val_fraction", "check", "max_bad_files")
+_COMMON = ("seed", "val_fraction", "check", "max_bad_files", "format", "split")
 """Settings that choose the data or the seed: the same for all entries, or it is no comparison."""
 
 
@@ -44,9 +44,10 @@ class Entry:
     label: str
     config: RunConfig
 
-    def with_seed(self, seed: int) -> RunConfig:
-        """The settings of one run."""
-        return replace(self.config, training=replace(self.config.training, seed=seed))
+    def with_seed(self, seed: int, *, fold: int | None = None) -> RunConfig:
+        """The settings of one run; `fold` is the official split that it takes, by default the one in the settings."""
+        data = self.config.data if fold is None else replace(self.config.data, split=fold)
+        return replace(self.config, training=replace(self.config.training, seed=seed), data=data)
 
     def settings(self) -> dict[str, Any]:
         """Every setting that decides its results, without the seed."""
@@ -106,12 +107,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Numbers with commas between them; DualPathError for anything else."""
+def read_numbers(text: str, *, what: str, such_as: str) -> tuple[int, ...]:
+    """Numbers with commas between them; DualPathError for anything else, with what they are and an example of a flag."""
     try:
         return tuple(int(word) for word in text.strip("[] ").split(","))
     except ValueError:
-        raise DualPathError(f"seeds are {text!r}; give whole numbers with commas between them, such as --seeds 0,1,2") from None
+        raise DualPathError(f"{what} are {text!r}; give whole numbers with commas between them, such as {such_as}") from None
 
 
 def make_entries(*asked: Mapping[str, Mapping[str, Any]], base: RunConfig) -> tuple[Entry, ...]:
@@ -160,7 +161,7 @@ def _entry(label: str, given: Mapping[str, Any], base: RunConfig) -> Entry:
         if home is None:
             raise DualPathError(f"unknown setting {key}{_nearest(key, method.config, parts.values())}")
         parts[home] = replace(parts[home], **{key: _typed(key, value, hints[home][key])})
-    return Entry(label, RunConfig(given["method"], method.config(**options), **parts).complete())
+    return Entry(label, RunConfig(given["method"], method.config(**options), **parts, data=base.data).complete())
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:

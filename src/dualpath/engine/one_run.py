@@ -59,6 +59,7 @@ class Job:
         folder: of the run.
         config: all settings.
         kept: folder of decoded clips that runs of the seed share; None if it decodes its own.
+        fold: the official split that it takes, if the comparison has several: then its folder is one level deeper.
     """
 
     data: Path
@@ -67,12 +68,24 @@ class Job:
     folder: Path
     config: RunConfig
     kept: Path | None = None
+    fold: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Of the entry."""
+        return self.folder.parts[-2 if self.fold is None else -3]
+
+    @property
+    def name(self) -> str:
+        """For people: "dualpath seed 0", "dualpath split 1 seed 0"."""
+        fold = "" if self.fold is None else f" split {self.fold}"
+        return f"{self.label}{fold} seed {self.config.training.seed}"
 
     def to_json(self) -> str:
         """One line."""
         paths = {name: str(getattr(self, name)) for name in ("data", "videos", "folder")}
         kept = None if self.kept is None else str(self.kept)
-        return json.dumps(paths | {"split": self.split, "config": asdict(self.config), "kept": kept})
+        return json.dumps(paths | {"split": self.split, "config": asdict(self.config), "kept": kept, "fold": self.fold})
 
     @classmethod
     def from_json(cls, line: str) -> Job:
@@ -80,7 +93,7 @@ class Job:
         told = json.loads(line)
         paths = {name: Path(told[name]) for name in ("data", "videos", "folder")}
         kept = None if told["kept"] is None else Path(told["kept"])
-        return cls(**paths, split=told["split"], config=_config(told["config"]), kept=kept)
+        return cls(**paths, split=told["split"], config=_config(told["config"]), kept=kept, fold=told["fold"])
 
 
 def _config(told: dict[str, Any]) -> RunConfig:
@@ -128,7 +141,7 @@ def _train(job: Job) -> dict[str, Any]:
 
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:
     spec, views = classifier.spec, job.config.views
-    manifest = read_for(spec, job.data)
+    manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split)
     found = evaluate(
         classifier,
         manifest.split(job.split),
@@ -191,6 +204,7 @@ class RunResult:
         stored: type of the backbone's weights.
         machine: in words.
         shared_clips: the runs of the seed that came before have decoded clips for it, or it has for those that follow.
+        fold: as of the job.
     """
 
     seed: int
@@ -211,6 +225,7 @@ class RunResult:
     stored: str
     machine: str
     shared_clips: bool = False
+    fold: int | None = None
 
     @property
     def top1(self) -> float:

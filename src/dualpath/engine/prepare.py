@@ -43,13 +43,14 @@ def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = None) -> Manifest:
+def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = None, told: set[str] | None = None) -> Manifest:
     """Reads the labels of what a run learns from, and tells what the user should know of them.
 
     Args:
         data: folder or annotation file, see `read_manifest`.
         config: of the run.
         val_fraction: instead of the run's own.
+        told: warnings that are not told again; those of these data are put into it.
 
     Raises:
         DataError: with all problems; or there is nothing to learn from.
@@ -64,7 +65,7 @@ def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = Non
     )
     if not manifest.split("train"):
         raise DataError(data, [f"has no training videos ({manifest.census_words()})"])
-    tell_warnings(manifest)
+    tell_warnings(manifest, told)
     return manifest
 
 
@@ -81,10 +82,13 @@ def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | N
     )
 
 
-def tell_warnings(manifest: Manifest) -> None:
-    """Prints what the user should know of a data set."""
+def tell_warnings(manifest: Manifest, told: set[str] | None = None) -> None:
+    """Prints what the user should know of a data set, and has not been `told`."""
+    told = set() if told is None else told
     for warning in manifest.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        if warning not in told:
+            print(f"warning: {warning}", file=sys.stderr)
+    told.update(manifest.warnings)
 
 
 @dataclass(frozen=True)

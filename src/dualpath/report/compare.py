@@ -17,7 +17,7 @@ from dualpath.engine.compare import Comparison
 from dualpath.engine.one_run import RunResult
 from dualpath.files import write_whole
 from dualpath.report.page import wilson
-from dualpath.report.rows import FIGURES, Row, make_rows, name_settings, protocol, remarks
+from dualpath.report.rows import FIGURES, Row, make_rows, name_settings, over_seeds, protocol, remarks
 from dualpath.report.scatter import Point, draw
 
 JSON, MARKDOWN, PICTURE = "compare.json", "compare.md", "compare.png"
@@ -53,10 +53,13 @@ def write_comparison(comparison: Comparison, output: Path, *, command: str) -> d
 
 def as_json(comparison: Comparison, rows: Sequence[Row], *, command: str) -> dict[str, Any]:
     """All figures as plain values; what another try would measure otherwise stands under "measured"."""
+    folds = comparison.folds
+    counts: Any = {str(fold): comparison.counts[fold] for fold in folds} if folds else comparison.counts[None]
     return {
         "command": command,
-        "data": {"path": str(comparison.data), "classes": comparison.classes, "videos": comparison.counts},
+        "data": {"path": str(comparison.data), "classes": comparison.classes, "videos": counts},
         "split": comparison.split,
+        **({"folds": list(folds)} if folds else {}),
         "weights": "last epoch",
         "seeds": list(comparison.seeds),
         "settings": _common(comparison),
@@ -74,7 +77,8 @@ def _entry_json(row: Row) -> dict[str, Any]:
         "own_settings": row.own,
         "learning_rate": row.entry.config.training.peak_lr,
         "protocol": run.protocol,
-        "top1": {"mean": row.top1, "sd": row.spread, "min": row.lowest, "max": row.highest},
+        "top1": over_seeds(row.seeds),
+        **(_folds_json(row) if row.folds else {}),
         "trainable_params": run.trainable,
         "all_params": run.total,
         "gmacs": {"view": row.gmacs, "views": row.views, "video": row.gmacs * row.views},
@@ -84,9 +88,18 @@ def _entry_json(row: Row) -> dict[str, Any]:
     }
 
 
+def _folds_json(row: Row) -> dict[str, Any]:
+    """What the accuracies of the seeds are the means of."""
+    return {
+        "top1_of_seeds": list(row.seeds),
+        "top1_of_folds": {str(fold): over_seeds(shares) for fold, shares in row.folds.items()},
+    }
+
+
 def _run_json(run: RunResult) -> dict[str, Any]:
     return {
         "seed": run.seed,
+        **({} if run.fold is None else {"fold": run.fold}),
         "top1": run.top1,
         "top1_interval95": list(wilson(run.right, run.videos)),
         "videos": run.videos,
@@ -107,7 +120,7 @@ def _common(comparison: Comparison) -> dict[str, Any]:
 
 def cells(row: Row, *, long: bool = False) -> list[str]:
     """A row's figures as text, under HEADS."""
-    run, spread = row.runs[0], "" if row.spread is None else f" ± {100 * row.spread:.1f}"
+    run = row.runs[0]
     gmacs = three(row.gmacs) if row.views == 1 else f"{three(row.gmacs)} x {row.views} = {three(row.gmacs * row.views)}"
     share = f"{run.trainable:,} ({100 * run.trainable / run.total:.2f} %)" if long else f"{_short(run.trainable)}"
     step, speed = row.measured["step_seconds"], row.measured["clips_per_s"]
@@ -115,13 +128,28 @@ def cells(row: Row, *, long: bool = False) -> list[str]:
         row.entry.label,
         name_settings(row.own),
         f"{row.entry.config.training.peak_lr:.3g}",
-        f"{100 * row.top1:.1f}{spread} %",
+        _per_cent(row.seeds),
         share,
         gmacs,
         "-" if step is None else three(step),
         "-" if row.memory is None else f"{row.memory:.2f} GB",
         "-" if speed is None else three(speed),
     ]
+
+
+def fold_cells(row: Row) -> list[str]:
+    """A row's accuracy on each fold and their mean, behind its label."""
+    return [row.entry.label, *map(_per_cent, row.folds.values()), _per_cent(row.seeds)]
+
+
+def fold_heads(comparison: Comparison) -> list[str]:
+    """What `fold_cells` stand under."""
+    return ["top-1 by split", *(f"split {fold}" for fold in comparison.folds), "mean"]
+
+
+def _per_cent(shares: Sequence[float]) -> str:
+    mean, sd = over_seeds(shares)["mean"], over_seeds(shares)["sd"]
+    return f"{100 * mean:.1f} %" if sd is None else f"{100 * mean:.1f} ± {100 * sd:.1f} %"
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -133,6 +161,11 @@ def comparison_table(comparison: Comparison) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print("\n".join(f"{name:<9} {words}" for name, words in protocol(comparison, rows)), highlight=False, markup=False)
     console.print(table)
+    if comparison.folds:
+        by_fold = Table(*fold_heads(comparison))
+        for row in rows:
+            by_fold.add_row(*fold_cells(row))
+        console.print(by_fold)
     console.print("\n".join(remarks(comparison, rows)), highlight=False, markup=False, soft_wrap=True)
     return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -140,10 +173,10 @@ def comparison_table(comparison: Comparison) -> str:
 def markdown(comparison: Comparison, rows: Sequence[Row], *, command: str) -> str:
     """The page: command, protocol, table, picture, what is unequal."""
     facts = "\n".join(f"- **{name}**: {words}" for name, words in protocol(comparison, rows))
-    lines = [f"| {' | '.join(HEADS)} |", f"|{'|'.join('---' if i < 2 else '---:' for i in range(len(HEADS)))}|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells(row, long=True))} |" for row in rows]
+    table = _markdown_table(HEADS, [cells(row, long=True) for row in rows], words=2)
     unequal = "\n".join(f"- {remark}" for remark in remarks(comparison, rows))
-    table = "\n".join(lines)
+    by_fold = [_markdown_table(fold_heads(comparison), [fold_cells(row) for row in rows], words=1)] if comparison.folds else []
+    tables = "\n\n".join([table, *by_fold])
     return f"""# {len(rows)} entries compared on {comparison.data.name}
 
 ```
@@ -152,7 +185,7 @@ def markdown(comparison: Comparison, rows: Sequence[Row], *, command: str) -> st
 
 {facts}
 
-{table}
+{tables}
 
 GMACs are multiply-adds at inference, of one view and of all views of a video; s/step is a training step; clips/s is
 inference.
@@ -163,6 +196,13 @@ inference.
 
 {unequal}
 """
+
+
+def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> str:
+    """Rows of cells under heads; the first `words` columns are of words, the others of figures."""
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join('---' if i < words else '---:' for i in range(len(heads)))}|"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
 
 
 def three(value: float) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 from dualpath.engine.compare import Comparison
 from dualpath.engine.entries import Entry
+from dualpath.engine.folds import words_of
 from dualpath.engine.one_run import CLIPS, RunResult
 from dualpath.report.page import wilson
 
@@ -24,10 +25,12 @@ class Row:
     Attributes:
         entry: what was run.
         own: settings in which it differs, see `Entry.own`.
-        runs: one a seed.
+        runs: one a seed; with folds one a seed and fold.
         views: of a video: clips x crops.
-        top1, spread: mean and sample standard deviation (n - 1) of the accuracies; no spread with one seed.
-        lowest, highest: of the accuracies.
+        seeds: accuracy of each seed; with folds the mean over them, each fold counting the same however many videos it has.
+        folds: accuracies of each fold, one a seed.
+        top1, spread: mean and sample standard deviation (n - 1) of those of the seeds; no spread with one seed.
+        lowest, highest: of those of the seeds.
         gmacs: of one view; those of a video are `views` times as many.
         measured: median over the runs of each measured figure, None where a run does not know it.
     """
@@ -36,6 +39,8 @@ class Row:
     own: dict[str, Any]
     runs: tuple[RunResult, ...]
     views: int
+    seeds: tuple[float, ...]
+    folds: dict[int, tuple[float, ...]]
     top1: float
     spread: float | None
     lowest: float
@@ -55,7 +60,11 @@ def make_rows(comparison: Comparison) -> list[Row]:
     rows = []
     for entry in comparison.entries:
         runs = comparison.results[entry.label]
-        shares = [run.top1 for run in runs]
+        of_seeds: dict[int, list[float]] = {}
+        for run in runs:
+            of_seeds.setdefault(run.seed, []).append(run.top1)
+        shares = tuple(statistics.fmean(of_seed) for of_seed in of_seeds.values())
+        spread = over_seeds(shares)
         known = {name: [getattr(run, name) for run in runs] for name in FIGURES}
         rows.append(
             Row(
@@ -63,10 +72,12 @@ def make_rows(comparison: Comparison) -> list[Row]:
                 own=entry.own(comparison.base),
                 runs=runs,
                 views=entry.config.views.num_clips * entry.config.views.num_crops,
-                top1=statistics.fmean(shares),
-                spread=statistics.stdev(shares) if len(shares) > 1 else None,
-                lowest=min(shares),
-                highest=max(shares),
+                seeds=shares,
+                folds={fold: tuple(run.top1 for run in runs if run.fold == fold) for fold in comparison.folds},
+                top1=spread["mean"],
+                spread=spread["sd"],
+                lowest=spread["min"],
+                highest=spread["max"],
                 gmacs=runs[0].gmacs,
                 measured={name: None if None in values else statistics.median(values) for name, values in known.items()},
             )
@@ -74,18 +85,36 @@ def make_rows(comparison: Comparison) -> list[Row]:
     return rows
 
 
+class Spread(TypedDict):
+    """Accuracies of several seeds in a few figures."""
+
+    mean: float
+    sd: float | None
+    min: float
+    max: float
+
+
+def over_seeds(shares: Sequence[float]) -> Spread:
+    """Mean, sample standard deviation (n - 1; None of a single one), lowest and highest."""
+    sd = statistics.stdev(shares) if len(shares) > 1 else None
+    return {"mean": statistics.fmean(shares), "sd": sd, "min": min(shares), "max": max(shares)}
+
+
 def protocol(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[str, str]]:
     """What is common to all, as (name, words): it stands above the table."""
-    base, counts = comparison.base, comparison.counts
-    training = base.training
+    base, training = comparison.base, comparison.base.training
     views = " or ".join(dict.fromkeys(row.runs[0].protocol for row in rows))
-    given = ", ".join(f"{count} {split}" for split, count in counts.items() if count)
+    given = "; ".join(
+        ("" if fold is None else f"split {fold} with ")
+        + ", ".join(f"{count} {split}" for split, count in counts.items() if count)
+        for fold, counts in comparison.counts.items()
+    )
     made = " and ".join(dict.fromkeys(run.machine for row in rows for run in row.runs))
     versions = rows[0].runs[0].versions
     loader = f"{base.sampling.sampling} sampling, crops from {base.transform.min_scale:g} of the area on, colour jitter "
     return [
         ("data", f"{comparison.data}: {given} videos of {comparison.classes} classes"),
-        ("accuracy", f"on the {rows[0].runs[0].videos} {comparison.split} videos, {views}, weights of the last epoch"),
+        ("accuracy", f"{_measured_on(comparison, rows)}, {views}, weights of the last epoch"),
         ("backbone", f"{base.backbone.backbone}, precision {training.precision} ({_list(r.runs[0].stored for r in rows)})"),
         (
             "training",
@@ -100,6 +129,16 @@ def protocol(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[str, str
     ]
 
 
+def _measured_on(comparison: Comparison, rows: Sequence[Row]) -> str:
+    """The videos that accuracies are measured on, in words."""
+    if not comparison.folds:
+        return f"on the {rows[0].runs[0].videos} {comparison.split} videos"
+    videos = {run.fold: run.videos for run in rows[0].runs}
+    of_each = ", ".join(str(videos[fold]) for fold in comparison.folds)
+    what = "mean over the official splits" if len(videos) > 1 else "official split"
+    return f"{what} {words_of(comparison.folds)} ({of_each} {comparison.split} videos)"
+
+
 def remarks(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     """What is not equal among the entries, and what the figures cannot say."""
     told = [
@@ -108,6 +147,11 @@ def remarks(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         _on_spread(comparison, rows),
         _on_rates(rows),
     ]
+    if len(comparison.folds) > 1:
+        told.append(
+            f"The accuracy of a seed is the mean of {len(comparison.folds)} runs, one on each official split, as is usual for "
+            "such data; the splits train on one another's test videos, so their accuracies are not independent."
+        )
     of_methods = {row.entry.label: {f.name for f in fields(type(row.entry.config.options))} for row in rows}  # pyright: ignore[reportArgumentType]
     for row in rows:
         apart = {name: value for name, value in row.own.items() if name not in (*of_methods[row.entry.label], *_RATES)}
@@ -126,14 +170,16 @@ def remarks(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         )
     lost = max(run.undecodable for row in rows for run in row.runs)
     if lost:
-        told.append(f"{_count(lost, 'video')} could not be decoded and counted as wrong, for every entry.")
+        most, where = ("Up to ", " of a split") if len(comparison.folds) > 1 else ("", "")
+        told.append(f"{most}{_count(lost, 'video')}{where} could not be decoded and counted as wrong, for every entry.")
     told.append(
         "Steps are timed without their waiting for clips, the first two left out; speed is that of the model alone on batches "
         f"of {CLIPS} clips. Medians, but machines are noisy: run it again before you build on a small difference."
     )
     if any(run.shared_clips for row in rows for run in row.runs):
+        whose = "seed and split" if comparison.folds else "seed"
         told.append(
-            "The runs of a seed share decoded clips: the first to draw them decodes them for the others, waits longer for "
+            f"The runs of a {whose} share decoded clips: the first to draw them decodes them for the others, waits longer for "
             "them, and where the model and the decoders share a processor its steps are slower for it."
         )
     if len({run.machine for row in rows for run in row.runs}) > 1:
@@ -148,7 +194,8 @@ def remarks(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
 
 
 def _on_spread(comparison: Comparison, rows: Sequence[Row]) -> str:
-    videos = rows[0].runs[0].videos
+    fewest, most = (edge(run.videos for run in rows[0].runs) for edge in (min, max))
+    videos = str(most) if fewest == most else f"{fewest} to {most}"
     reach = max((high - low) / 2 for low, high in (wilson(run.right, run.videos) for row in rows for run in row.runs))
     single = f"the 95 % interval of a single accuracy on {videos} videos is up to {100 * reach:.1f} points to either side"
     if len(comparison.seeds) == 1:
