@@ -32,7 +32,6 @@ RIVALS = ("aim", "st_adapter", "lora", "full_tuning")
 
 def candidates(batch: int) -> list[Candidate]:
     """All rows; `group` is what a row does."""
-    path = {"PYTHONPATH": HERE}
     common = {"num_classes": 400, "batch_size": batch, "precision": "bf16"}
     found = []
     for mode in ("inference", "training"):
@@ -48,10 +47,10 @@ def candidates(batch: int) -> list[Candidate]:
         for autocast in (False, True):
             given = {"mode": mode, "autocast": autocast, "batch_size": batch}
             label = f"the authors' way, {'autocast' if autocast else 'fp32'}, {mode}"
-            found.append(Candidate(label, "peers:authors", given, group=mode, environment=path))
+            found.append(Candidate(label, "peers:authors", given, group=mode, folder=HERE))
     for name in VIDEO_MODELS:
         given = {"name": name, "dtype": "bfloat16", "batch_size": batch}
-        found.append(Candidate(f"{name}, inference", "peers:video_model", given, group="inference", environment=path))
+        found.append(Candidate(f"{name}, inference", "peers:video_model", given, group="inference", folder=HERE))
     return found
 
 

@@ -87,7 +87,7 @@ def packed_linear(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
         x: (m, k).
         weight: (n, k).
     """
-    packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous().to_mkldnn(), x.shape[0])
+    packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), x.shape[0])
     return lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
 
 

@@ -33,7 +33,7 @@ class Candidate:
         settings: values that JSON knows.
         group: candidates of a group do the same; ratios are told within it.
         ceiling: whether the chip's ceiling for its products is measured too.
-        environment: variables for its process.
+        folder: where the maker's module lies, if it is no part of a package.
     """
 
     label: str
@@ -41,7 +41,7 @@ class Candidate:
     settings: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
     ceiling: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ class _Child:
     def begin(self) -> None:
         """Has it make its work and warm up."""
         one = self.candidate
-        self.told = self._ask({"maker": one.maker, "settings": dict(one.settings), "threads": self.threads})
+        told = {"maker": one.maker, "folder": one.folder, "settings": dict(one.settings), "threads": self.threads}
+        self.told = self._ask(told)
 
     def turn(self, seconds: float) -> None:
         """One turn of it."""
@@ -220,7 +221,7 @@ class _Child:
 
 @contextmanager
 def _started(candidate: Candidate, threads: int) -> Iterator[_Child]:
-    environment = os.environ | dict(candidate.environment)
+    environment = dict(os.environ)
     # What suits a training beside decoders (cli.py) would cost a model that has the machine for itself a tenth.
     environment.pop("OMP_WAIT_POLICY", None)
     with tempfile.TemporaryFile("w+") as said:

@@ -1,7 +1,7 @@
 """One candidate in a process of its own: makes its work, and does some of it each time it is told to.
 
-    parent  {"maker": "module:function", "settings": {...}, "threads": n}     {"seconds": s}  ...  end of input
-    child   {"clips": ..., "products": ..., "warm": ..., "rest": ...}         {"steps": [s, s ...], "peak": ...}
+    parent  {"maker": "module:function", "folder": "", "settings": {...}, "threads": n}    {"seconds": s} ... end of input
+    child   {"clips": ..., "products": ..., "warm": ..., "rest": ...}                      {"steps": [s, s ...], "peak": ...}
 
 One line of JSON each. Whatever else the candidate prints goes to stderr.
 """
@@ -66,6 +66,8 @@ def serve() -> None:
     asked = json.loads(sys.stdin.readline())
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
+    if asked["folder"]:
+        sys.path.insert(0, asked["folder"])
     module, _, name = asked["maker"].partition(":")
     work: Work = getattr(importlib.import_module(module), name)(**asked["settings"])
     device = torch.device(work.device)
