@@ -21,12 +21,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dualpath.data.batches import Course
 from dualpath.data.checking.known import write_known
 from dualpath.data.clips import KeyedClips, Lost, TrainClips
 from dualpath.data.kept import KeptClips
-from dualpath.data.loader import TrainBatch, WorkersLost
+from dualpath.data.loader import TrainBatch
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.steady import steady_train
+from dualpath.data.watched import WorkersLost
 from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint, versions
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation, evaluate
@@ -231,10 +233,12 @@ class Run:
         self.clips.lost.update({i: lost[v.name] for i, v in enumerate(self.videos) if v.name in lost})
         batches = steady_train(
             self.clips,
-            batch_size=self.training.batch_size,
-            num_epochs=self.training.epochs,
-            first_epoch=self.position.epoch,
-            first_batch=self.position.batch,
+            Course(
+                self.training.batch_size,
+                self.training.epochs,
+                first_epoch=self.position.epoch,
+                first_batch=self.position.batch,
+            ),
             workers=self.workers,
             pin_memory=self.device.type == "cuda",
             stopped=lambda: self.stop_signal is not None,
