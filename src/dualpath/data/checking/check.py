@@ -24,7 +24,7 @@ from typing import Any, get_args
 
 from PIL import Image
 
-from dualpath.data.checking.findings import Finding, find
+from dualpath.data.checking.findings import Finding, bad_segments, find
 from dualpath.data.checking.records import FILES, VERSION, Record, appending, read_records, stamp_of
 from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
@@ -106,6 +106,11 @@ class Check:
         return {name: reason for name, record in self.records.items() if (reason := record.bad) is not None}
 
     @property
+    def bad_segments(self) -> dict[str, str]:
+        """Reason by name of the segments that lie past the end of their files."""
+        return bad_segments(self.manifest, self.records)
+
+    @property
     def good(self) -> dict[str, Inspection]:
         """What the usable files hold, by name."""
         return {n: r.inspection for n, r in self.records.items() if r.inspection is not None and r.bad is None}
@@ -138,18 +143,19 @@ class Check:
             "variable_frame_rate": sum(one.variable for one in seen),
             "findings": [finding.as_json() for finding in self.findings],
             "bad": self.bad,
+            "bad_segments": self.bad_segments,
         }
 
     def usable_counts(self) -> dict[str, dict[str, int]]:
         """Usable videos of each class in each split."""
-        bad = self.bad
+        bad = self.bad | self.bad_segments
         found = Counter((video.split, video.label) for video in self.manifest.videos if video.name not in bad)
         return {split: {c: found[split, i] for i, c in enumerate(self.manifest.classes)} for split in get_args(Split)}
 
     def write(self, folder: Path) -> None:
         """check.json and quarantine.csv, each whole or not at all."""
         out = io.StringIO()
-        csv.writer(out).writerows([("path", "reason"), *self.bad.items()])
+        csv.writer(out).writerows([("path", "reason"), *self.bad.items(), *self.bad_segments.items()])
         write_whole(folder / QUARANTINE, out.getvalue().encode("utf-8", "surrogateescape"))
         write_whole(folder / CHECK, json.dumps(self.as_json(), indent=2) + "\n")
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dualpath.data.checking.records import Record
-from dualpath.data.manifest import Manifest, Video
+from dualpath.data.manifest import LONGEST, Manifest, Video
+from dualpath.errors import VideoError
 from dualpath.video.inspect import Inspection
 
 Severity = Literal["error", "warning", "note"]
@@ -37,6 +38,7 @@ class Finding:
         text: one sentence.
         files: names of the files that it is about.
         sets: where files belong together (copies of each other), those sets.
+        details: a sentence each, where one for all does not do.
     """
 
     severity: Severity
@@ -44,6 +46,7 @@ class Finding:
     text: str
     files: tuple[str, ...] = ()
     sets: tuple[tuple[str, ...], ...] = ()
+    details: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -60,9 +63,12 @@ def find(manifest: Manifest, records: Mapping[str, Record], *, num_frames: int, 
         max_bad_files: share of unusable files above which they are an error.
     """
     good = {name: record.inspection for name, record in records.items() if record.bad is None and record.inspection}
-    usable = [video for video in manifest.videos if video.name in good]
+    beyond = bad_segments(manifest, records)
+    usable = [video for video in manifest.videos if video.name in good and video.name not in beyond]
     found = [
+        *_annotations(manifest),
         *_bad_files(records, max_bad_files),
+        *_segments(manifest, beyond, max_bad_files),
         *_labels(manifest, usable),
         *_groups(manifest.videos, published=bool(manifest.listed)),
         *_copies(usable, good),
@@ -90,11 +96,42 @@ def _bad_files(records: Mapping[str, Record], most: float) -> Iterable[Finding]:
         yield Finding("error" if above else "warning", "unreadable", text, bad)
 
 
+def bad_segments(manifest: Manifest, records: Mapping[str, Record]) -> dict[str, str]:
+    """Reason by name of the segments that lie past the end of their files, which are usable otherwise."""
+    told: dict[str, str] = {}
+    for video in manifest.videos:
+        record = records[video.name]
+        if record.bad is None and record.inspection is not None and (video.start, video.end) != (0, None):
+            try:
+                video.counted(record.inspection.num_frames)
+            except VideoError as problem:
+                told[video.name] = problem.reason
+    return told
+
+
+def _segments(manifest: Manifest, beyond: Mapping[str, str], most: float) -> Iterable[Finding]:
+    if beyond:
+        share = len(beyond) / len(manifest.videos)
+        text = (
+            f"{count(len(beyond), 'segment lies|segments lie')} past the end of {'its' if len(beyond) == 1 else 'their'} file"
+        )
+        told = tuple(f"{name} {reason}" for name, reason in beyond.items())
+        yield Finding("error" if share > most else "warning", "segment-range", text, tuple(beyond), details=told)
+
+
+def _annotations(manifest: Manifest) -> Iterable[Finding]:
+    told = [problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 4]} ..." for problem in manifest.problems]
+    if told:
+        rest = f" (and {len(told) - 1:,} more)" if len(told) > 1 else ""
+        text = f"the labels cannot be used as they are: {told[0]}{rest}"
+        yield Finding("error", "annotations", text, details=tuple(told))
+
+
 def _labels(manifest: Manifest, usable: Sequence[Video]) -> Iterable[Finding]:
     beyond = tuple(video.name for video in manifest.videos if not 0 <= video.label < len(manifest.classes))
     if beyond:
-        last = len(manifest.classes) - 1
-        yield Finding("error", "label-range", f"{count(len(beyond), 'label is|labels are')} outside 0 to {last}", beyond)
+        text = f"{count(len(beyond), 'video has|videos have')} a label that is none of the {len(manifest.classes)} classes"
+        yield Finding("error", "label-range", text, beyond)
     if not any(video.split == "train" for video in manifest.videos):  # a test set alone
         return
     learnt = {video.label for video in usable if video.split == "train"}
