@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dualpath.data.formats.base import UNUSABLE, Found, Row, Split
+from dualpath.data.formats.base import UNUSABLE, Found, Row, Split, frames_mark
 
 
 def without_twins(found: Found) -> list[Row]:
@@ -35,7 +35,7 @@ def without_twins(found: Found) -> list[Row]:
             found.problems.append(f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'")
         found.skipped.append(f"{row.where}, the same as {other.where}")
     return [
-        row if segments[real] == 1 else replace(row, name=f"{row.name}[{start}:{'' if end is None else end}]")
+        row if segments[real] == 1 else replace(row, name=row.name + frames_mark(start, end))
         for (real, start, end), row in first.items()
     ]
 

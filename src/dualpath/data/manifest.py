@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from dualpath.data.checks import index_of, row_problems, sorted_labels, unknown_classes, without_twins
 from dualpath.data.formats import FORMATS, read_format
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Split, Tally
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Split, Tally, frames_mark
 from dualpath.errors import DualPathError, VideoError
 
 MOST_PROBLEMS = 20
@@ -73,6 +73,12 @@ class Video:
     num_frames: int | None = None
     start: int = 0
     end: int | None = None
+
+    @property
+    def file(self) -> str:
+        """The name of its file: its own name, without the frames that tell it from other segments of the file."""
+        mark = frames_mark(self.start, self.end)
+        return self.name if str(self.path).endswith(mark) else self.name.removesuffix(mark)
 
     def counted(self, frames: int) -> Video:
         """The same with `num_frames` filled in, in a file of that many frames.

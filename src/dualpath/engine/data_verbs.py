@@ -38,7 +38,7 @@ def check_files(data: Path, output: Path, config: CheckConfig, *, annotations: D
     manifest = read_manifest(data, val_fraction=0.0, format=annotations.format, fold=annotations.split, strict=False)
     tell_warnings(manifest)
     began = time.monotonic()
-    with Bar("checking", total=len({video.name for video in manifest.videos})) as bar:
+    with Bar("checking", total=len({video.file for video in manifest.videos})) as bar:
 
         def tell(progress: Progress) -> None:
             gone = max(time.monotonic() - began, 1e-9)

@@ -161,7 +161,7 @@ def _sort_out(
     counted, videos, bad, quarantined = iter(result.videos), [], {}, 0
     for video, trust in zip(manifest.videos, trusted, strict=True):
         if trust and known is not None and known.fits(video):
-            quarantined += video.name in known.bad
+            quarantined += known.why_bad(video) is not None
             try:
                 videos.append(known.counted(video))
             except VideoError as problem:

@@ -179,10 +179,9 @@ def _sheets(check: Check) -> list[dict[str, Any]]:
     """Of each class the files with pictures."""
     by_label: dict[int, list[dict[str, Any]]] = {}
     good = check.good
-    for video in check.manifest.videos:
-        record = check.records[video.name]
-        if record.pictures and video.name in good and len(by_label.setdefault(video.label, [])) < 8:
-            by_label[video.label].append(_card(check, video.name))
+    for label, name in dict.fromkeys((video.label, video.file) for video in check.manifest.videos):
+        if check.records[name].pictures and name in good and len(by_label.setdefault(label, [])) < 8:
+            by_label[label].append(_card(check, name))
     names = check.manifest.classes
     return [
         {"name": names[label] if 0 <= label < len(names) else NO_LABEL, "files": files}
@@ -207,7 +206,7 @@ def _copies(check: Check) -> list[dict[str, Any]]:
 
 def _card(check: Check, name: str) -> dict[str, Any]:
     record, seen = check.records[name], check.records[name].inspection
-    video = next(video for video in check.manifest.videos if video.name == name)
+    video = next(video for video in check.manifest.videos if video.file == name)
     assert seen is not None
     classes = check.manifest.classes
     return {

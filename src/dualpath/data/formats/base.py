@@ -160,6 +160,11 @@ class Format:
     folds: int = 0
 
 
+def frames_mark(start: int, end: int | None) -> str:
+    """What is put behind the name of a file for one of several segments of it: "[10:30]"."""
+    return f"[{start}:{'' if end is None else end}]"
+
+
 def visible(folder: Path) -> list[Path]:
     """Lists a folder by name, without .DS_Store, ._x.mp4 and their like."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
