@@ -26,6 +26,7 @@ import torch
 from PIL import Image, ImageEnhance
 from sources import FRAMES, write_sources
 
+from dualpath.data.batches import Course
 from dualpath.data.clips import TrainClips, rng_for
 from dualpath.data.loader import train_loader
 from dualpath.data.manifest import Video
@@ -84,7 +85,7 @@ def loader_rate(dataset: TrainClips, workers: int, batches: int) -> float:
     """Clips a second once all workers are at work."""
     epochs = -(-(batches + 2 * workers + 1) * BATCH // len(dataset))
     began = count = 0
-    for number, batch in enumerate(train_loader(dataset, batch_size=BATCH, num_epochs=epochs, workers=workers)):
+    for number, batch in enumerate(train_loader(dataset, Course(BATCH, epochs), workers=workers)):
         if number == 2 * workers:
             began, count = time.perf_counter(), 0
         else:

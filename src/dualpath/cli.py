@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualpath.errors import DualPathError, Interrupted
+from dualpath.memory import keep_memory
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Decoding processes take the cores from torch's threads now and then: those that wait must sleep, not spin (read by
     # OpenMP when torch is imported; EXPERIMENTS.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_memory()
     try:
         if words[0] not in VERBS:
             from dualpath.flags import nearest

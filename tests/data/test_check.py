@@ -16,6 +16,7 @@ import pytest
 
 from dualpath.data.checking import check as check_module
 from dualpath.data.checking.check import CheckConfig, Progress, check_data, shown_files
+from dualpath.data.checking.known import read_checked
 from dualpath.data.checking.records import FILES, Record, read_records
 from dualpath.data.manifest import read_manifest
 from dualpath.data.scan import Refusal
@@ -127,6 +128,40 @@ def test_a_second_check_reads_what_is_new(made: Path, tmp_path: Path) -> None:
     assert third.bad == {}
     assert (third.good["train/a/0.mp4"].num_frames, third.good["train/b/text.mp4"].num_frames) == (33, 9)
     assert "train/a/1.mp4" not in third.records
+
+
+def test_a_file_of_several_segments_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = [["Forward", "15som", "NoTwis", "PIKE"], ["Back", "15som", "05Twis", "FREE"]]
+    segments = [("a", 0, 0, 10), ("a", 1, 10, 12), ("a", 1, 25, 44), ("b", 0, 0, 20), ("c", 1, 0, 20), ("c", 0, 5, 20)]
+    entries = [dict(zip(("vid_name", "label", "start_frame", "end_frame"), one, strict=True)) for one in segments]
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "Diving48_vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "Diving48_V2_train.json").write_text(json.dumps(entries))
+    for name in "ab":
+        write_video(tmp_path / f"rgb/{name}.mp4", 40)
+    (tmp_path / "rgb/c.mp4").write_text("no video")
+    asked: list[Path] = []
+    monkeypatch.setattr(check_module, "ask", lambda paths, *rest, **named: (asked.extend(paths), here(paths, *rest))[1])
+    manifest, told = read_manifest(tmp_path, val_fraction=0.0), []
+    found = check_data(manifest, tmp_path / "out", CheckConfig(num_frames=4, max_bad_files=0.4), progress=told.append)
+    files = ["rgb/a.mp4", "rgb/b.mp4", "rgb/c.mp4"]
+    assert sorted(asked) == [tmp_path / name for name in files]
+    assert list(found.records) == files
+    assert [(one.done, one.total) for one in told] == [(1, 3), (2, 3), (3, 3)]
+    assert list(found.bad) == ["rgb/c.mp4"]
+    assert found.bad_segments == {"rgb/a.mp4[25:44]": "is listed with the frames 25 to 43, but there are only 40"}
+    kinds = {finding.kind: finding for finding in found.findings}
+    assert list(kinds) == ["unreadable", "segment-range", "copies", "short"]
+    assert kinds["copies"].sets == (("rgb/a.mp4", "rgb/b.mp4"),)
+    assert (kinds["segment-range"].severity, kinds["short"].files) == ("warning", ("rgb/a.mp4[10:12]",))
+    assert found.usable_counts()["train"] == {"Forward 15som NoTwis PIKE": 2, "Back 15som 05Twis FREE": 1}
+    found.write(tmp_path / "out")
+    known = read_checked(tmp_path / "out")
+    assert list(known.bad) == ["rgb/c.mp4", "rgb/a.mp4[25:44]"]
+    assert [known.why_bad(video) is None for video in manifest.videos] == [True, True, False, True, False, False]
+    assert [known.counted(video).num_frames for video in manifest.videos if known.why_bad(video) is None] == [10, 2, 20]
+    again = check_data(manifest, tmp_path / "out", CheckConfig(num_frames=4, max_bad_files=0.4))
+    assert (again.read, again.findings) == (0, found.findings)
 
 
 @pytest.mark.usefixtures("_here")

@@ -58,12 +58,43 @@ def test_bad_files_and_their_limit() -> None:
 def test_labels_and_classes() -> None:
     wrong = found([*BOTH, video("e", 2), video("f", -1)])
     assert (wrong["label-range"].severity, wrong["label-range"].files) == ("error", ("e", "f"))
-    assert wrong["label-range"].text == "2 labels are outside 0 to 1"
+    assert wrong["label-range"].text == "2 videos have a label that is none of the 2 classes"
     empty = found(BOTH, most=1.0, b="is empty", d="is empty")["empty-class"]
     assert (empty.severity, empty.text) == ("error", "1 class has no usable training video: 'y'")
     assert found([video("a", split="test")]) == {}
     many = found([*BOTH, *(video(f"m{i}") for i in range(30))])["unbalanced"]
     assert many.text == "the classes are unbalanced: 32 training videos of 'x', 2 of 'y', 17 in the middle"
+
+
+def test_problems_of_the_lists_come_first() -> None:
+    records = {one.name: Record(one.name, (1, 1), None, replace(PLAIN, content=one.name)) for one in BOTH}
+    manifest = Manifest(Path("/d"), ("x", "y"), tuple(BOTH), "csv", problems=("line 3 has no label", "z" * 2000))
+    (told,) = find(manifest, records, num_frames=16, max_bad_files=1.0)
+    assert (told.severity, told.kind, told.files) == ("error", "annotations", ())
+    assert told.text == "the labels cannot be used as they are: line 3 has no label (and 1 more)"
+    assert told.details == ("line 3 has no label", "z" * 996 + " ...")
+    one = replace(manifest, problems=manifest.problems[:1])
+    assert find(one, records, num_frames=16, max_bad_files=1.0)[0].text.endswith("as they are: line 3 has no label")
+
+
+def test_segments_past_the_end_of_their_files() -> None:
+    ends = {"a": (0, 100), "b": (90, 102), "c": (90, 103), "d": (100, None)}  # two frames are forgiven
+    videos = [replace(one, start=ends[one.name][0], end=ends[one.name][1]) for one in BOTH]
+    told = found(videos, most=0.5)["segment-range"]
+    assert (told.severity, told.files) == ("warning", ("c", "d"))
+    assert told.text == "2 segments lie past the end of their file"
+    assert told.details == (
+        "c is listed with the frames 90 to 102, but there are only 100",
+        "d is listed with the frames 100 to 99, but there are only 100",
+    )
+    assert found(videos, most=0.49)["segment-range"].severity == "error"
+    alone = found([*videos[:2], videos[2]], most=0.5)
+    assert alone["segment-range"].text == "1 segment lies past the end of its file"
+    assert "segment-range" not in found(videos[:3], c="is empty")  # told once
+    learnt = found([*videos[:2], replace(videos[3], split="train"), replace(videos[2], label=0)], most=1.0)
+    assert "empty-class" not in learnt
+    lost = found([videos[0], replace(videos[2], label=1)], most=1.0)
+    assert lost["empty-class"].text == "1 class has no usable training video: 'y'"
 
 
 def test_groups_that_cross_splits() -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from dualpath.data import kept
+from dualpath.data.batches import Course
 from dualpath.data.clips import TrainClips
 from dualpath.data.kept import KeptClips
 from dualpath.data.loader import train_loader
@@ -99,12 +100,12 @@ def test_batches_are_kept_and_read_by_workers(
 ) -> None:
     """Written by a process of its own, or here; read here, from the middle of an epoch too."""
     dataset = KeptClips(clips(videos), tmp_path, epochs=EPOCHS)
-    every = list(train_loader(dataset, batch_size=2, num_epochs=EPOCHS, workers=workers))
+    every = list(train_loader(dataset, Course(2, EPOCHS), workers=workers))
     assert len(decoded) == (0 if workers else len(KEYS))  # the workers' are not told here
-    plain = list(train_loader(clips(videos), batch_size=2, num_epochs=EPOCHS))
+    plain = list(train_loader(clips(videos), Course(2, EPOCHS)))
     decoded.clear()
     again = pickle.loads(pickle.dumps(dataset))
-    rest = list(train_loader(again, batch_size=2, num_epochs=EPOCHS, first_epoch=0, first_batch=1))
+    rest = list(train_loader(again, Course(2, EPOCHS, first_epoch=0, first_batch=1)))
     assert decoded == []
     assert len(every) == len(plain) == len(rest) + 1
     for ours in (every, [plain[0], *rest]):
@@ -172,7 +173,7 @@ def test_an_undecodable_video_is_told_as_ever(videos: list[Video], tmp_path: Pat
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(videos[1].path.read_bytes()[:200])
     dataset = KeptClips(clips([videos[0], replace(videos[1], path=broken)]), tmp_path / "kept", epochs=1)
-    (batch,) = train_loader(dataset, batch_size=2, num_epochs=1)
+    (batch,) = train_loader(dataset, Course(2, 1))
     assert batch.indices.tolist() == [0]
     (lost,) = batch.lost
     assert lost.index == 1

@@ -85,6 +85,17 @@ def test_a_check_counts_files_and_a_run_counts_segments(folder: Path, tmp_path: 
         checked.counted(replace(segment, end=20))
     with pytest.raises(VideoError, match="breaks off"):
         checked.counted(video(folder, "c.mp4"))
+    first, second = (replace(segment, name=f"a.mp4[{start}:{start + 3}]", start=start, end=start + 3) for start in (0, 5))
+    assert [checked.fits(one) for one in (first, second)] == [True, True]
+    assert [checked.counted(one).num_frames for one in (first, second)] == [3, 3]
+    with (folder / QUARANTINE).open("a") as file:  # one of the two, by hand
+        file.write("a.mp4[5:8],blurred\n")
+    edited = read_checked(folder)
+    assert [edited.why_bad(one) for one in (first, second)] == [None, "blurred"]
+    assert [edited.fits(one) for one in (first, second)] == [True, True]
+    broken = replace(second, path=folder.parent / "b.mp4", name="b.mp4[5:8]")
+    assert edited.fits(broken)
+    assert edited.why_bad(broken) == "is not a video but a text file"
     write_known(tmp_path, [replace(segment, num_frames=4)], {})
     again = read_known(tmp_path)
     assert again is not None

@@ -8,17 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from dualpath.data.loader import (
-    Lost,
-    TestClips,
-    TrainClips,
-    epoch_order,
-    rng_for,
-    test_loader,
-    train_batches,
-    train_loader,
-)
+from dualpath.data.batches import Course, train_batches
+from dualpath.data.clips import Lost, TestClips, TrainClips, rng_for
+from dualpath.data.loader import test_loader, train_loader
 from dualpath.data.manifest import Video
+from dualpath.data.orders import epoch_order
 from dualpath.errors import VideoError
 from dualpath.video.sampling import SamplingConfig, train_indices
 from dualpath.video.transforms import TransformConfig
@@ -85,7 +79,7 @@ def test_epoch_order():
 
 
 def test_train_batches_are_whole_epochs_with_a_rest():
-    batches = list(train_batches(5, batch_size=2, seed=1, num_epochs=3))
+    batches = list(train_batches(5, Course(2, 3), seed=1))
     assert [len(batch) for batch in batches] == [2, 2, 1] * 3
     assert [key for batch in batches for key in batch] == [
         (epoch, index) for epoch in range(3) for index in epoch_order(5, seed=1, epoch=epoch)
@@ -94,8 +88,8 @@ def test_train_batches_are_whole_epochs_with_a_rest():
 
 @pytest.mark.parametrize(("epoch", "batch", "done"), [(0, 0, 0), (0, 2, 2), (0, 3, 3), (1, 1, 4), (2, 3, 9), (3, 0, 9)])
 def test_train_batches_resume(epoch, batch, done):
-    every = list(train_batches(5, batch_size=2, seed=1, num_epochs=3))
-    rest = list(train_batches(5, batch_size=2, seed=1, num_epochs=3, first_epoch=epoch, first_batch=batch))
+    every = list(train_batches(5, Course(2, 3), seed=1))
+    rest = list(train_batches(5, Course(2, 3, first_epoch=epoch, first_batch=batch), seed=1))
     assert rest == every[done:]
 
 
@@ -128,7 +122,7 @@ def test_a_clip_is_a_function_of_its_key_and_the_seed(grey):
 def test_batches_do_not_depend_on_workers_nor_on_a_resume(grey):
     dataset = clips(grey, jitter=0.3)
     torch.manual_seed(5)
-    loader = train_loader(dataset, batch_size=2, num_epochs=2)
+    loader = train_loader(dataset, Course(2, 2))
     every = list(loader)
     assert len(loader) == len(every) == 6
     assert torch.initial_seed() == 5
@@ -136,14 +130,14 @@ def test_batches_do_not_depend_on_workers_nor_on_a_resume(grey):
     torch.manual_seed(5)
     assert torch.equal(torch.rand(3), drawn)  # loading leaves the model's own source of randomness alone
     assert [batch.indices.tolist() for batch in every] == [
-        [index for _, index in keys] for keys in train_batches(5, batch_size=2, seed=7, num_epochs=2)
+        [index for _, index in keys] for keys in train_batches(5, Course(2, 2), seed=7)
     ]
     assert every[0].frames.shape == (2, 4, 3, 24, 24)
     assert every[2].frames.shape == (1, 4, 3, 24, 24)
     assert [batch.indices.dtype for batch in every[:1]] == [torch.int64] == [every[0].labels.dtype]
     assert every[0].labels.tolist() == [index % 3 for index in every[0].indices.tolist()]
     for workers, epoch, batch, done in [(0, 1, 1, 4), (2, 0, 1, 1)]:
-        rest = train_loader(dataset, batch_size=2, num_epochs=2, first_epoch=epoch, first_batch=batch, workers=workers)
+        rest = train_loader(dataset, Course(2, 2, first_epoch=epoch, first_batch=batch), workers=workers)
         found = list(rest)
         assert len(rest) == len(found) == 6 - done
         assert all(same(a, b) for a, b in zip(found, every[done:], strict=True))
@@ -154,9 +148,9 @@ def test_a_broken_file_in_training_is_named(grey, tmp_path, workers):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(grey[1].path.read_bytes()[:900])
     whole, dataset = clips(grey), clips([grey[0], replace(grey[1], path=broken), *grey[2:]])
-    found = list(train_loader(dataset, batch_size=2, num_epochs=2, workers=workers))
+    found = list(train_loader(dataset, Course(2, 2), workers=workers))
     assert multiprocessing.active_children() == []
-    wanted = list(train_loader(whole, batch_size=2, num_epochs=2))
+    wanted = list(train_loader(whole, Course(2, 2)))
     told = [(number, lost.index) for number, batch in enumerate(found) for lost in batch.lost]
     assert told == [(number, 1) for number, batch in enumerate(wanted) if 1 in batch.indices]
     assert all(lost.reason.startswith("cannot be read as a video") for batch in found for lost in batch.lost)
@@ -170,7 +164,7 @@ def test_a_broken_file_in_training_is_named(grey, tmp_path, workers):
 
 def test_a_batch_may_lose_all_its_clips(grey, tmp_path):
     gone = clips([replace(grey[1], path=tmp_path / "gone.mp4")])
-    (batch,) = train_loader(gone, batch_size=2, num_epochs=1)
+    (batch,) = train_loader(gone, Course(2, 1))
     assert batch.frames.shape == (0, 4, 3, 24, 24)
     assert (batch.frames.dtype, batch.labels.dtype, batch.indices.dtype) == (torch.uint8, torch.int64, torch.int64)
     assert [lost.reason for lost in batch.lost] == ["there is no such file"]
@@ -179,7 +173,7 @@ def test_a_batch_may_lose_all_its_clips(grey, tmp_path):
 def test_a_video_that_is_not_to_be_touched_is_not(grey):
     dataset = clips(grey)
     dataset.lost[3] = "the decoder crashed on it (SIGSEGV)"
-    (batch,) = train_loader(dataset, batch_size=5, num_epochs=1)
+    (batch,) = train_loader(dataset, Course(5, 1))
     assert batch.lost == (Lost(3, "the decoder crashed on it (SIGSEGV)"),)
     assert sorted(batch.indices.tolist()) == [0, 1, 2, 4]
     assert clips(grey).lost == {}

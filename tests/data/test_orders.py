@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualpath.data.loader import train_batches
+from dualpath.data.batches import Course, RunBatches, train_batches
 from dualpath.data.orders import epoch_order, rank_batches, shard_groups, shard_order
 from dualpath.errors import DualPathError
 
@@ -79,9 +79,28 @@ def test_fewer_samples_than_processes():
 def test_a_run_over_shards_resumes_anywhere(ranks):
     shards = [place % 20 for place in range(47)]
     for rank in range(ranks):
-        how = {"batch_size": 3, "seed": 5, "num_epochs": 3, "shards": shards, "rank": rank, "ranks": ranks}
-        whole = list(train_batches(47, **how))
+        course = Course(3, 3, rank=rank, ranks=ranks)
+        whole = list(train_batches(47, course, seed=5, shards=shards))
         an_epoch = len(whole) // 3
         for at in (0, 1, an_epoch - 1, an_epoch, 2 * an_epoch + 2):
-            first = divmod(at, an_epoch)
-            assert list(train_batches(47, first_epoch=first[0], first_batch=first[1], **how)) == whole[at:]
+            epoch, batch = divmod(at, an_epoch)
+            assert course.after(at, 47) == Course(3, 3, first_epoch=epoch, first_batch=batch, rank=rank, ranks=ranks)
+            assert list(train_batches(47, course.after(at, 47), seed=5, shards=shards)) == whole[at:]
+
+
+@given(
+    st.integers(0, 40), st.integers(1, 5), st.integers(0, 3), st.integers(0, 9), st.integers(0, 9), st.integers(1, 3), st.data()
+)
+def test_the_rest_of_a_course(count, batch_size, epochs, first, done, ranks, data):
+    ranks = min(ranks, max(1, count))
+    course = Course(batch_size, epochs, first_batch=first, rank=data.draw(st.integers(0, ranks - 1)), ranks=ranks)
+    rest, whole = course.after(done, count), list(train_batches(count, course, seed=1))
+    assert list(train_batches(count, rest, seed=1)) == whole[done:] or first > course.an_epoch(count)
+    assert len(RunBatches(count, rest, 1, None)) == len(list(RunBatches(count, rest, 1, None)))
+    assert rest.first_batch < max(1, rest.an_epoch(count))
+
+
+@pytest.mark.parametrize("wrong", ["num_epochs", "first_epoch", "first_batch", "batch_size", "rank"])
+def test_courses_that_cannot_be(wrong):
+    with pytest.raises(DualPathError, match=r"cannot be|must be at least 0"):
+        Course(**({"batch_size": 1, "num_epochs": 1} | {wrong: -1}))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualpath.data import scan
 from dualpath.data.clips import TestClips, TrainClips
 from dualpath.data.manifest import SLACK, Video
 from dualpath.data.scan import _sorted_out
@@ -54,6 +55,30 @@ def test_scan_counts_segments_and_tells_those_past_the_end(path):
     assert [video.num_frames for video in result.videos] == [10, 10, 10]
     (bad,) = result.bad
     assert bad.reason == "is listed with the frames 35 to 59, but there are only 40"
+
+
+def test_scan_reads_a_file_once(path, monkeypatch):
+    asked, told = [], []
+
+    def here(paths, count, **_):
+        asked.extend(paths)
+        yield from ((index, 40) for index, _ in enumerate(paths))
+
+    monkeypatch.setattr(scan, "ask", here)
+    videos = [segment(path, 0, 10), segment(Path("other.mp4"), 0, None), segment(path, 35, 60), segment(path, 10, 25)]
+    result = scan.scan(videos, progress=lambda *done: told.append(done))
+    assert asked == [path, Path("other.mp4")]
+    assert told == [(1, 2), (2, 2)]
+    assert [video.num_frames for video in result.videos] == [10, 40, 15]
+    assert [bad.video for bad in result.bad] == [videos[2]]
+
+
+def test_names_of_files(path):
+    assert segment(path, 10, 20).file == "x.mp4"
+    assert segment(path, 10, None).file == "x.mp4[10:None]"  # no mark of ours: that is [10:]
+    assert Video(path, "x.mp4[10:]", 0, "train", start=10).file == "x.mp4"
+    assert Video(path, "x.mp4", 0, "train", start=10).file == "x.mp4"
+    assert Video(Path("frames[0:]"), "frames[0:]", 0, "train").file == "frames[0:]"
 
 
 def test_an_unscanned_segment_past_the_end_is_unreadable(path):

@@ -16,7 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.data.loader import TestClips, TrainClips, shards_of, test_loader, train_loader
+from dualpath.data.batches import Course, shards_of
+from dualpath.data.clips import TestClips, TrainClips
+from dualpath.data.loader import test_loader, train_loader
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.orders import shard_order
 from dualpath.data.preparing import prepare as prepare_module
@@ -241,21 +243,21 @@ def test_an_epoch_goes_over_shards_in_groups(packed, monkeypatch):
     assert shards is not None
     assert [file.name for file in shards.files] == [f"train-00000{n}.tar" for n in range(3)]
     assert not shards.remote
-    seen = [batch.indices.tolist() for batch in train_loader(dataset, batch_size=3, num_epochs=2)]
+    seen = [batch.indices.tolist() for batch in train_loader(dataset, Course(3, 2))]
     flat = [index for batch in seen for index in batch]
     assert flat[:10] == shard_order(shards.numbers, seed=7, epoch=0)
     assert flat[10:] == shard_order(shards.numbers, seed=7, epoch=1)
-    rest = train_loader(dataset, batch_size=3, num_epochs=2, first_epoch=0, first_batch=2)
+    rest = train_loader(dataset, Course(3, 2, first_epoch=0, first_batch=2))
     assert [batch.indices.tolist() for batch in rest] == seen[2:]
     assert len(rest) == len(seen) - 2
 
 
 def test_several_processes_see_each_sample_once(packed):
     dataset = clips(read_manifest(packed, val_fraction=0.0))
-    parts = [list(train_loader(dataset, batch_size=2, num_epochs=1, rank=rank, ranks=3)) for rank in range(3)]
+    parts = [list(train_loader(dataset, Course(2, 1, rank=rank, ranks=3))) for rank in range(3)]
     assert sorted(i for part in parts for batch in part for i in batch.indices.tolist()) == list(range(10))
     assert len({len(part) for part in parts}) == 1
-    whole = {int(i): frames for batch in train_loader(dataset, batch_size=4, num_epochs=1)
+    whole = {int(i): frames for batch in train_loader(dataset, Course(4, 1))
              for i, frames in zip(batch.indices, batch.frames, strict=True)}  # fmt: skip
     for part in parts:
         for batch in part:
@@ -359,7 +361,7 @@ def test_batches_do_not_depend_on_where_shards_come_from(server, packed):
     shards = shards_of(remote.videos)
     assert shards is not None
     assert shards.remote
-    pairs = list(zip(*(train_loader(dataset, batch_size=3, num_epochs=2) for dataset in (local, remote)), strict=True))
+    pairs = list(zip(*(train_loader(dataset, Course(3, 2)) for dataset in (local, remote)), strict=True))
     assert len(pairs) == 8
     assert all(torch.equal(a.indices, b.indices) and torch.equal(a.frames, b.frames) for a, b in pairs)
     assert sorted(server.asked) == ["/shards.json", *(f"/train-00000{n}.tar" for n in range(3))]
@@ -425,7 +427,7 @@ def test_a_loader_stops_where_no_shard_is_to_be_had_and_blames_no_video(server, 
         manifest.videos, sampling=SamplingConfig(2), transform=TransformConfig(color_jitter=0.0), size=16, flip=False, seed=0
     )
     with pytest.raises(FetchError, match="the server says 404"):
-        list(train_loader(train, batch_size=2, num_epochs=1, workers=workers))
+        list(train_loader(train, Course(2, 1), workers=workers))
     with pytest.raises(FetchError, match="the server says 404"):
         list(test_loader(TestClips(manifest.videos, sampling=SamplingConfig(2), size=16), batch_size=2, workers=workers))
 
@@ -513,7 +515,7 @@ def test_shards_are_fetched_ahead(server):
     dataset = clips(read_manifest(server.url, val_fraction=0.0))
     shards = shards_of(dataset.videos)
     assert shards is not None
-    batches = iter(train_loader(dataset, batch_size=1, num_epochs=1))
+    batches = iter(train_loader(dataset, Course(1, 1)))
     next(batches)
     for _ in range(200):
         if all(file.exists() for file in shards.files):

@@ -14,12 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dualpath.data import loader, steady
+from dualpath.data import steady, watched
+from dualpath.data.batches import Course
 from dualpath.data.clips import Key, TestClips, TrainClips, Views
-from dualpath.data.loader import WorkersLost, train_loader
+from dualpath.data.loader import train_loader
 from dualpath.data.manifest import Video
 from dualpath.data.scan import Refusal
 from dualpath.data.steady import steady_test, steady_train
+from dualpath.data.watched import WorkersLost
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
 from videos import write_video
@@ -73,8 +75,8 @@ def lethal_here(keys: Sequence[Any], do: Callable[[Any], Any], **_: object) -> I
 class Dying:
     """A loader whose workers end at every batch with a video that does not let them live."""
 
-    def __init__(self, dataset: TrainClips, **options: Any) -> None:
-        self.dataset, self.inner = dataset, train_loader(dataset, **(options | {"workers": 0}))
+    def __init__(self, dataset: TrainClips, course: Course, **_: object) -> None:
+        self.dataset, self.inner = dataset, train_loader(dataset, course)
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.inner:
@@ -84,17 +86,18 @@ class Dying:
 
 
 @pytest.mark.parametrize(("epoch", "first"), [(0, 0), (0, 2), (1, 1)])
+@pytest.mark.parametrize(("rank", "ranks"), [(0, 1), (0, 2), (1, 2)])
 def test_all_but_the_culprit_come_as_they_would(
-    paths: list[Path], monkeypatch: pytest.MonkeyPatch, epoch: int, first: int
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch, epoch: int, first: int, rank: int, ranks: int
 ) -> None:
     monkeypatch.setattr(steady, "train_loader", Dying)
     monkeypatch.setattr(steady, "ask", lethal_here)
     names = ["0", "crash", "2", "3", "crash too", "5"]
     dataset = train_clips(TrainClips, videos(paths, names))
-    options: dict[str, Any] = {"batch_size": 2, "num_epochs": 3, "first_epoch": epoch, "first_batch": first}
-    found = list(steady_train(dataset, workers=2, **options))
-    wanted = list(train_loader(train_clips(TrainClips, videos(paths, ["0", "1", "2", "3", "4", "5"])), **options))
-    assert len(found) == len(wanted) == 9 - 3 * epoch - first
+    course = Course(2, 6, first_epoch=epoch, first_batch=first, rank=rank, ranks=ranks)
+    found = list(steady_train(dataset, course, workers=2))
+    wanted = list(train_loader(train_clips(TrainClips, videos(paths, ["0", "1", "2", "3", "4", "5"])), course))
+    assert len(found) == len(wanted) == (6 - epoch) * {1: 3, 2: 2}[ranks] - first
     assert dataset.lost == dict.fromkeys((1, 4), "the decoder crashed on it (SIGSEGV)")
     for ours, theirs in zip(found, wanted, strict=True):
         good = ~torch.isin(theirs.indices, torch.tensor([1, 4]))
@@ -117,8 +120,8 @@ def test_workers_ended_from_outside_are_started_once_more(paths: list[Path], mon
 
     monkeypatch.setattr(steady, "train_loader", Ended)
     monkeypatch.setattr(steady, "ask", lethal_here)
-    found = [batch.indices.tolist() for batch in steady_train(dataset, batch_size=2, num_epochs=1, workers=1)]
-    wanted = [batch.indices.tolist() for batch in train_loader(train_clips(TrainClips, given), batch_size=2, num_epochs=1)]
+    found = [batch.indices.tolist() for batch in steady_train(dataset, Course(2, 1), workers=1)]
+    wanted = [batch.indices.tolist() for batch in train_loader(train_clips(TrainClips, given), Course(2, 1))]
     assert found == wanted
     assert dataset.lost == {}
 
@@ -128,11 +131,11 @@ def test_workers_ended_from_outside_are_started_once_more(paths: list[Path], mon
 
     monkeypatch.setattr(steady, "train_loader", Doomed)
     with pytest.raises(WorkersLost):
-        list(steady_train(dataset, batch_size=2, num_epochs=1, workers=1))
+        list(steady_train(dataset, Course(2, 1), workers=1))
     asked: list[int] = []
     monkeypatch.setattr(steady, "ask", lambda *_, **__: asked.append(1))
     with pytest.raises(WorkersLost):  # the user asked to stop: the signal reached the workers too
-        list(steady_train(dataset, batch_size=2, num_epochs=1, workers=1, stopped=lambda: True))
+        list(steady_train(dataset, Course(2, 1), workers=1, stopped=lambda: True))
     assert asked == []
 
 
@@ -151,8 +154,8 @@ def test_a_real_crash(paths: list[Path]) -> None:
 
 
 def test_workers_that_hang_are_noticed(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "STALL_SECONDS", 1.0)
-    monkeypatch.setattr(loader, "STALL_SECONDS_A_CLIP", 0.0)
+    monkeypatch.setattr(watched, "STALL_SECONDS", 1.0)
+    monkeypatch.setattr(watched, "STALL_SECONDS_A_CLIP", 0.0)
     dataset = train_clips(HostileTrain, videos(paths[:2], ["hang", "hang"]))
     with pytest.raises(WorkersLost, match="exited unexpectedly"):
-        list(train_loader(dataset, batch_size=2, num_epochs=1, workers=1))
+        list(train_loader(dataset, Course(2, 1), workers=1))

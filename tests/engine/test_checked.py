@@ -14,14 +14,17 @@ import pytest
 
 from dualpath.cli import main
 from dualpath.data.checking import check as check_module
+from dualpath.data.checking.check import check_data
+from dualpath.data.checking.known import read_checked
 from dualpath.data.clips import TestClips, Views
-from dualpath.data.manifest import Video, read_manifest
+from dualpath.data.manifest import Manifest, Video, read_manifest
 from dualpath.data.scan import Refusal
 from dualpath.engine import evaluate as evaluate_module
 from dualpath.engine import prepare
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.predict import load
 from dualpath.engine.prepare import usable
+from dualpath.engine.verbs import _with_known
 from dualpath.errors import VideoError
 from runs import flags, run_config, scan_here
 
@@ -106,6 +109,22 @@ def test_evaluation_does_not_try_what_is_quarantined(
     assert told | {"quarantined": 0} == plain
     texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("plain", "checked")]
     assert texts[0] == texts[1]
+
+
+def test_segments_of_a_checked_file_are_evaluated_as_such(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, check = tmp_path / "data", tmp_path / "check"
+    shutil.copytree(clips / "val", data / "videos")
+    lines = ["blue/0.mp4,2,6,blue", "blue/1.mp4,0,8,blue", "red/0.mp4,5,8,red"]
+    monkeypatch.setattr(check_module, "ask", here)
+    segments = [Video(data / "videos" / n, n, ("blue", "red").index(c), "test", None, None, int(s), int(e))
+                for n, s, e, c in (line.split(",") for line in lines)]  # fmt: skip
+    past = replace(segments[1], name="blue/1.mp4[4:30]", start=4, end=30)
+    manifest = Manifest(data, ("blue", "red"), (*segments, past), "csv")
+    check_data(manifest, check).write(check)
+    videos, bad = _with_known(manifest.videos, read_checked(check))
+    assert [video.num_frames for video in videos] == [4, 8, 3, None]
+    assert bad == {3: "is listed with the frames 4 to 29, but there are only 8"}
+    assert videos[:3] == tuple(replace(one, num_frames=n) for one, n in zip(segments, (4, 8, 3), strict=True))
 
 
 class Hostile(TestClips):

@@ -388,6 +388,32 @@ def test_a_run_that_was_stopped_goes_on_with_the_clips_that_it_left(
     assert not (fresh / ".clips").exists()
 
 
+# --- bad files
+
+
+def test_a_bad_test_file_counts_as_wrong_in_every_run(
+    clips: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "scan", scan_here)
+    monkeypatch.setattr(compare, "run_in_child", here)
+    monkeypatch.setattr(one_run, "SPEED_SECONDS", 0.0)
+    data = Path(shutil.copytree(clips, tmp_path / "data"))
+    (data / "val/red/bad.mp4").write_text("no video")
+    line = words(data, weights, tmp_path / "out", "--seeds", "0", "--epochs", "1")
+    assert main(line) == 2
+    assert "1 of 17 videos cannot be used" in capsys.readouterr().err  # the limit is one for the files of all splits
+    assert main([*line, "--max-bad-files", "0.06"]) == 0
+    reason = {"val/red/bad.mp4": "is not a video but a text file"}
+    for label in ("dualpath", "linear_probe"):
+        folder = tmp_path / "out" / label / "seed0"
+        told = json.loads((folder / "val" / "evaluation.json").read_text())
+        assert (told["videos"], told["quarantined"], told["undecodable"]) == (5, 1, reason)
+        assert [sum(row) for row in told["confusion"]] == [2, 3]
+        assert told["confusion"][1][-1] == 1
+        assert json.loads((folder / "run.json").read_text())["data"]["left_out"] == reason
+    assert all(run["videos"] == 5 for entry in result(tmp_path / "out")["entries"] for run in entry["runs"])
+
+
 # --- what cannot be used
 
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualpath import demo
 from dualpath.data.manifest import Video, read_manifest
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.predict import VideoClassifier, load
@@ -100,6 +101,17 @@ def videos(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Video
 @pytest.fixture(scope="module")
 def plain(classifier: VideoClassifier, videos: tuple[Video, ...]) -> Evaluation:
     return evaluate(classifier, videos, batch_size=2, workers=0)
+
+
+def test_the_demo_counts_a_broken_file_as_wrong(
+    classifier: VideoClassifier, videos: tuple[Video, ...], plain: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "default_workers", lambda _: 0)
+    shutil.copytree(videos[0].path.parents[2], tmp_path / "clips")
+    (tmp_path / "clips/val").rename(tmp_path / "clips/test")
+    found = demo._evaluate(classifier, tmp_path / "clips", tmp_path / "out")
+    assert (len(found.videos), found.failures) == (5, plain.failures)
+    assert found.top(1) == plain.top(1)
 
 
 def test_a_broken_file_is_wrong_and_listed(plain: Evaluation, tmp_path: Path) -> None:

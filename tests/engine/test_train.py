@@ -24,15 +24,18 @@ from dualpath.data.clips import TrainClips
 from dualpath.data.manifest import DataError
 from dualpath.engine import loop, prepare
 from dualpath.engine.config import TrainConfig
+from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.learner import losses_of
 from dualpath.engine.log import Log, read_log
 from dualpath.engine.schedule import draw_seed
 from dualpath.engine.state import read_position
 from dualpath.engine.train import learning_rate, train
+from dualpath.engine.verbs import evaluate_data
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.methods.dualpath import DualPath
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
+from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from runs import flags, run_config, scan_here, write_clip
 
@@ -394,10 +397,7 @@ def test_best_is_kept_when_later_epochs_are_worse(
     def pretend(*args: Any, **options: Any) -> Any:
         found = original(*args, **options)
         share = next(shares)
-        return type("Found", (), {
-            "top": lambda self, k: share, "summary": lambda self: found.summary(), "protocol": found.protocol,
-            "failures": {},
-        })()  # fmt: skip
+        return type("Pretended", (Evaluation,), {"top": lambda self, k: share})(**vars(found))
 
     monkeypatch.setattr(loop, "evaluate", pretend)
     train(clips, tmp_path / "run", run_config(weights, epochs=3))
@@ -441,8 +441,47 @@ def test_bad_files_are_told_all_at_once_or_left_out(
     capsys.readouterr()
     train(data, tmp_path / "run", run_config(weights, epochs=1, max_bad_files=0.12))
     told_err = capsys.readouterr().err
-    assert "left out 2 unreadable videos:\n  train/red/text.mp4 is not a video but a text file\n" in told_err
+    assert (
+        "left out 2 unreadable videos:\n  train/red/text.mp4 is not a video but a text file\n"
+        "  val/blue/empty.webm is empty (0 bytes), so it counts as wrong\n" in told_err
+    )
     assert "12 train, 4 val videos of 2 classes" in told_err
+
+
+def test_a_validation_counts_bad_files_as_an_evaluation_does(
+    tmp_path: Path, clips: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = copy(clips, tmp_path / "data"), tmp_path / "run"
+    (data / "val/blue/empty.webm").write_bytes(b"")  # found before the training; the other one breaks in its first epoch
+    spoil, stop = lambda: (data / "val/red/1.mp4").write_text("hello"), lambda: os.kill(os.getpid(), signal.SIGINT)
+    with at_step(2, spoil), at_step(4, stop), pytest.raises(Interrupted):
+        train(data, run, run_config(weights, max_bad_files=0.12))
+    said = capsys.readouterr().err
+    train(data, run, run_config(weights, max_bad_files=0.12), resume=True)
+    undecodable = {"val/blue/empty.webm": "is empty (0 bytes)", "val/red/1.mp4": "is not a video but a text file"}
+    assert record(run)["validation"] == {"videos": 5, "undecodable": undecodable}
+    assert list(record(run)["data"]["left_out"]) == ["val/blue/empty.webm"]
+    assert list(record(run)["skipped"]) == ["val/red/1.mp4"]  # the other one would count twice for the limit
+    assert said.count("counted as wrong: val/red/1.mp4") == 1
+    assert "counted as wrong: val/blue/empty" not in said
+    _, epochs = read_log(run)
+    assert [(line["val_videos"], line["val_undecodable"]) for line in epochs] == [(5, 2)] * 2
+    evaluated, _ = evaluate_data(
+        str(run / "last"), data, split="val", output=tmp_path / "out", weights=None, precision="fp32", protocol=None,
+        views=ViewsConfig(), batch_size=4, workers=0, shuffle_frames=False,
+    )  # fmt: skip
+    summary = evaluated.summary()
+    assert (summary["videos"], summary["undecodable"]) == (5, undecodable)
+    assert (summary["top1"], summary["mean_class_accuracy"]) == (epochs[-1]["val_top1"], epochs[-1]["val_mean_class_accuracy"])
+    assert summary["top1"] <= 3 / 5
+
+
+def test_a_validation_of_bad_files_only(tmp_path: Path, clips: Path, weights: Path) -> None:
+    data = copy(clips, tmp_path / "data")
+    for path in data.glob("val/*/*.mp4"):
+        path.write_text("hello")
+    results = train(data, tmp_path / "run", run_config(weights, epochs=1, max_bad_files=0.25))
+    assert (results["val_top1"], results["val_videos"], results["val_undecodable"]) == (0.0, 4, 4)
 
 
 def test_short_videos_are_told_once(tmp_path: Path, clips: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,43 @@ def test_verb_writes_everything_and_says_whether_it_is_usable(
     assert main(["data", "check", str(data), "--output", str(data)]) == 2
 
 
+def test_labels_that_cannot_be_used_are_findings_and_the_files_are_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    for i in range(5):
+        (data / "videos").mkdir(parents=True, exist_ok=True)
+        write_video(data / f"videos/{i}.mp4", 20 + i)
+    (data / "videos/3.mp4").write_text("no video")
+    (data / "classes.txt").write_text("run\nwalk\n")
+    lines = [f"videos/{i}.mp4 {label}" for i, label in enumerate([0, 1, 7, 1])]
+    (data / "train.txt").write_text("\n".join([*lines, "nothing[here]", "videos/4.mp4 0", "videos/5.mp4 1"]))
+    words = ["data", "check", str(data), "--output", str(out), "--max-bad-files", "0.5"]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    bad_line = "train.txt line 5 is 'nothing[here]'; it must be a path and a label"
+    beyond = "train.txt line 3 has the label 7; there are 2 classes, 0 to 1"
+    assert said.err.splitlines()[-1].startswith(f"not usable: the labels cannot be used as they are: {bad_line} (and 1 more)")
+    assert bad_line in said.out.replace("\n", " ")
+    assert beyond in said.out
+    told = json.loads((out / "check.json").read_text())
+    kinds = {finding["kind"]: finding for finding in told["findings"]}
+    assert list(kinds)[:2] == ["annotations", "label-range"]
+    assert kinds["annotations"]["details"] == [bad_line, beyond]
+    assert kinds["label-range"]["files"] == ["videos/2.mp4"]
+    assert kinds["unreadable"]["files"] == ["videos/3.mp4"]
+    assert (told["files"], told["bad_files"], told["frames"]) == (5, 1, 20 + 21 + 22 + 24)
+    assert told["data"]["listed"]["train"]["missing"] == 1
+    page = (out / "report.html").read_text()
+    assert beyond in page
+    assert "no label that can be used" in page
+    assert main(["train", str(data), "--dry-run"]) == 2
+    assert f"2 problems in {data}:\n  {bad_line}\n  {beyond}\n" in capsys.readouterr().err
+    (data / "train.txt").write_bytes(b"videos/0.mp4 0\nvideos/1.mp4 1\n\xff\xfe")
+    assert main(words) == 2
+    assert "train.txt is not UTF-8 text" in capsys.readouterr().err
+
+
 def test_the_group_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data"]) == 0
     assert "check DATA --output DIR" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dualpath.data.formats.base import Found, Row, Split
+from dualpath.data.formats.base import UNUSABLE, Found, Row, Split, frames_mark
 
 
 def without_twins(found: Found) -> list[Row]:
@@ -31,11 +31,11 @@ def without_twins(found: Found) -> list[Row]:
             found.problems.append(
                 f"the same video is in two splits: {other.where} in {other.split}, {row.where} in {row.split}"
             )
-        if other.label != row.label:
+        if other.label != row.label and other.label and row.label:
             found.problems.append(f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'")
         found.skipped.append(f"{row.where}, the same as {other.where}")
     return [
-        row if segments[real] == 1 else replace(row, name=f"{row.name}[{start}:{'' if end is None else end}]")
+        row if segments[real] == 1 else replace(row, name=row.name + frames_mark(start, end))
         for (real, start, end), row in first.items()
     ]
 
@@ -60,10 +60,30 @@ def split_groups(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def row_problems(found: Found, rows: Sequence[Row], classes: Sequence[str] | None, *, strict: bool) -> list[str]:
+    """What else is wrong, beyond what reading has told.
+
+    Args:
+        found: by a reader.
+        rows: its rows, each file once.
+        classes: those of a trained model, which the labels must be among; None if they are to be learnt.
+        strict: also what `dualpath data check` finds by itself: groups and classes without training videos.
+    """
+    rows = [row for row in rows if row.label != UNUSABLE]
+    if classes is not None and (found.listed or not found.dropped):
+        return ([] if found.listed else split_groups(rows)) + unknown_classes(rows, classes)
+    if found.listed:  # as published: which groups and classes are where is not ours to judge
+        return few_classes(found, rows)
+    if found.dropped:
+        return []
+    return split_groups(rows) + class_problems(rows, found.empty) if strict else few_classes(found, rows)
+
+
 def few_classes(found: Found, rows: Sequence[Row]) -> list[str]:
-    """Of a list: classes may lack videos on this disk, but one class alone is nothing to learn."""
-    every = found.classes or {row.label for row in rows}
-    return [f"lists one class only ('{next(iter(every))}'); a classifier needs at least two"] if len(every) == 1 else []
+    """Classes may lack videos on this disk, but one class alone is nothing to learn."""
+    every = found.classes or {row.label for row in rows} | set(found.empty)
+    verb = "lists" if found.listed else "holds"
+    return [f"{verb} one class only ('{next(iter(every))}'); a classifier needs at least two"] if len(every) == 1 else []
 
 
 def class_problems(rows: Sequence[Row], empty: Sequence[str]) -> list[str]:

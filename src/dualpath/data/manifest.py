@@ -14,17 +14,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from dualpath.data.checks import (
-    class_problems,
-    few_classes,
-    index_of,
-    sorted_labels,
-    split_groups,
-    unknown_classes,
-    without_twins,
-)
+from dualpath.data.checks import index_of, row_problems, sorted_labels, unknown_classes, without_twins
 from dualpath.data.formats import FORMATS, read_format
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, Found, Row, Split, Tally
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Split, Tally, frames_mark
 from dualpath.errors import DualPathError, VideoError
 
 MOST_PROBLEMS = 20
@@ -65,7 +57,7 @@ class Video:
     Attributes:
         path: where to read it.
         name: its path relative to the data root: what is printed and written to predictions.csv.
-        label: index into the manifest's classes.
+        label: index into the manifest's classes; -1 if it cannot be used (`Manifest.problems` says why).
         split: who sees it.
         group: videos of one group (clips cut from one film, of one person) are never on two sides.
         num_frames: of the segment, counted by `scan`; None before.
@@ -81,6 +73,12 @@ class Video:
     num_frames: int | None = None
     start: int = 0
     end: int | None = None
+
+    @property
+    def file(self) -> str:
+        """The name of its file: its own name, without the frames that tell it from other segments of the file."""
+        mark = frames_mark(self.start, self.end)
+        return self.name if str(self.path).endswith(mark) else self.name.removesuffix(mark)
 
     def counted(self, frames: int) -> Video:
         """The same with `num_frames` filled in, in a file of that many frames.
@@ -111,6 +109,7 @@ class Manifest:
         listed: where videos are listed, how many of each split are there: papers' denominators differ.
         extra: videos on disk that no list names.
         warnings: what the user should be told, a sentence each.
+        problems: what makes the labels unusable, a sentence each; there are none where they were read strictly.
     """
 
     root: Path
@@ -124,6 +123,7 @@ class Manifest:
     listed: Mapping[Split, Tally] = field(default_factory=dict)
     extra: int = 0
     warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def split(self, name: Split) -> tuple[Video, ...]:
         """Gives the videos of one split."""
@@ -154,6 +154,7 @@ def read_manifest(
     format: str = "auto",
     fold: int | None = None,
     known: tuple[str, int | None] | None = None,
+    strict: bool = True,
 ) -> Manifest:
     """Reads and checks a data set. Opens no video: `dualpath.data.scan` does.
 
@@ -170,6 +171,8 @@ def read_manifest(
         format: one of FORMATS; "auto" recognises it.
         fold: 1, 2 or 3 of HMDB51 and UCF101; 1 by default.
         known: the format and fold that a model was trained on: taken where they fit and nothing else is asked for.
+        strict: whether anything wrong is an error. If not, it stands in `Manifest.problems`, and a video whose label cannot
+            be used has the label -1; an error is then only what leaves no video, or a file that is no list at all.
 
     Raises:
         DataError: with all problems found.
@@ -192,11 +195,12 @@ def read_manifest(
     prepared = read_prepared(data)
     if prepared is not None and classes is None:
         classes = prepared.classes
-    found, rows = _read(data, classes, format=format, fold=fold, known=known)
-    names = tuple(classes) if classes is not None else found.classes or sorted_labels(row.label for row in rows)
+    found, rows = _read(data, classes, format=format, fold=fold, known=known, strict=strict)
+    given = {row.label for row in rows} - {UNUSABLE} | set(found.empty)
+    names = tuple(classes) if classes is not None else found.classes or sorted_labels(given)
     labels = {label: index for label in {row.label for row in rows} if (index := index_of(label, names)) is not None}
     videos = [
-        Video(row.path, row.name, labels[row.label], row.split or "train", row.group, None, row.start, row.end)
+        Video(row.path, row.name, labels.get(row.label, -1), row.split or "train", row.group, None, row.start, row.end)
         for row in sorted(rows, key=lambda row: row.name)
     ]
     manifest = Manifest(
@@ -210,6 +214,7 @@ def read_manifest(
         listed=found.listed,
         extra=found.extra,
         warnings=tuple(found.warnings),
+        problems=tuple(found.problems),
     )
     if prepared is not None:
         manifest = with_lengths(manifest, prepared)
@@ -217,9 +222,15 @@ def read_manifest(
 
 
 def _read(
-    data: Path, classes: Sequence[str] | None, *, format: str, fold: int | None, known: tuple[str, int | None] | None
+    data: Path,
+    classes: Sequence[str] | None,
+    *,
+    format: str,
+    fold: int | None,
+    known: tuple[str, int | None] | None,
+    strict: bool,
 ) -> tuple[Found, list[Row]]:
-    """The rows, checked; DataError with all that is wrong with them."""
+    """The rows, checked; DataError with all that is wrong with them, unless that is to be told in `Found.problems`."""
     try:
         found = read_format(data, name=format, fold=fold, known=known)
     except OSError as problem:
@@ -227,12 +238,9 @@ def _read(
     rows = without_twins(found)
     if not rows and not found.problems:
         found.problems.append(f"holds no videos; {HOW_TO_LAY_OUT}")
-    elif found.listed:  # as published: which groups and classes are where is not ours to judge
-        found.problems += unknown_classes(rows, classes) if classes is not None else few_classes(found, rows)
-    elif not found.dropped:
-        found.problems += split_groups(rows)
-        found.problems += class_problems(rows, found.empty) if classes is None else unknown_classes(rows, classes)
-    if found.problems:
+    else:
+        found.problems += row_problems(found, rows, classes, strict=strict)
+    if found.problems and (strict or found.refused or not rows):
         raise DataError(data, found.problems)
     return found, rows
 

@@ -77,7 +77,7 @@ def rank_batches(order: Sequence[int], *, batch_size: int, rank: int = 0, ranks:
     starts = list(range(0, len(order), step))
     if len(starts) > 1 and len(order) - starts[-1] < ranks:
         starts.pop()
-    ends = [*starts[1:], len(order)]
+    ends = [*starts[1:], len(order)][: len(starts)]  # of nothing there is no batch
     return [list(order[begin + rank : end : ranks]) for begin, end in zip(starts, ends, strict=True)]
 
 

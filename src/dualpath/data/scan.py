@@ -110,9 +110,9 @@ def scan(
     A script that calls this must keep its own doings under `if __name__ == "__main__":`, because children are spawned.
 
     Args:
-        videos: what to read.
+        videos: what to read; of segments of one file, the file once.
         workers: how many children; fewer than 8 videos take one.
-        progress: called with (done, total) after each video.
+        progress: called with (done, total) after each file.
         seconds: time limit for one file, to which comes 2 s a megabyte.
         count: what to run on each file, a function that a child can import: `count_frames`, `decode_all` or any other;
             a whole number that it gives becomes the video's `num_frames`.
@@ -120,13 +120,13 @@ def scan(
     Raises:
         RuntimeError: the children do not start, whatever the file.
     """
-    told: dict[int, Any] = {}
-    with closing(ask([video.path for video in videos], count, workers=workers, seconds=seconds)) as answers:
+    paths, told = list(dict.fromkeys(video.path for video in videos)), {}
+    with closing(ask(paths, count, workers=workers, seconds=seconds)) as answers:
         for index, answer in answers:
-            told[index] = answer
+            told[paths[index]] = answer
             if progress is not None:
-                progress(len(told), len(videos))
-    return _sorted_out(videos, told)
+                progress(len(told), len(paths))
+    return _sorted_out(videos, {index: told[video.path] for index, video in enumerate(videos)})
 
 
 def _sorted_out(videos: Sequence[Video], told: Mapping[int, Any]) -> ScanResult:

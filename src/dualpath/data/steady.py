@@ -13,19 +13,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from dualpath.data.clips import Key, KeyedClips
-from dualpath.data.loader import (
-    TestClips,
-    TrainBatch,
-    ViewBatch,
-    WorkersLost,
-    shards_of,
-    test_loader,
-    test_order,
-    train_batches,
-    train_loader,
-)
+from dualpath.data.batches import Course, shards_of, test_order, train_batches
+from dualpath.data.clips import Key, KeyedClips, TestClips
+from dualpath.data.loader import TrainBatch, ViewBatch, test_loader, train_loader
 from dualpath.data.scan import Refusal, ask
+from dualpath.data.watched import WorkersLost
 
 CLIP_SECONDS = 60.0
 """One clip, or all views of a video, may take so long when a culprit is searched for."""
@@ -33,11 +25,8 @@ CLIP_SECONDS = 60.0
 
 def steady_train(
     dataset: KeyedClips,
+    course: Course,
     *,
-    batch_size: int,
-    num_epochs: int,
-    first_epoch: int = 0,
-    first_batch: int = 0,
     workers: int = 0,
     pin_memory: bool = False,
     stopped: Callable[[], bool] = lambda: False,
@@ -46,10 +35,7 @@ def steady_train(
 
     Args:
         dataset: the clips.
-        batch_size: see `train_loader`, as all that follow.
-        num_epochs: of the run.
-        first_epoch: where to begin.
-        first_batch: within it.
+        course: which batches; of several ranks each looks after its own.
         workers: with 0 this very process reads, and nothing can be done for it.
         pin_memory: for a CUDA device.
         stopped: whether the user has asked to stop: then nothing is searched for.
@@ -57,20 +43,15 @@ def steady_train(
     Raises:
         WorkersLost: workers were ended from outside, twice at the same place.
     """
-    an_epoch = -(-len(dataset) // batch_size)
     shards = shards_of(dataset.videos)
-    place = partial(_place, first_epoch * an_epoch + first_batch, an_epoch)
 
     def load(done: int) -> Iterable[TrainBatch]:
-        epoch, batch = place(done)
-        return train_loader(dataset, batch_size=batch_size, num_epochs=num_epochs, first_epoch=epoch, first_batch=batch,
-                            workers=workers, pin_memory=pin_memory)  # fmt: skip
+        return train_loader(dataset, course.after(done, len(dataset)), workers=workers, pin_memory=pin_memory)
 
     def ahead(done: int) -> list[Key]:
-        epoch, batch = place(done)
-        rest = train_batches(len(dataset), batch_size=batch_size, seed=dataset.seed, num_epochs=num_epochs,
-                             first_epoch=epoch, first_batch=batch, shards=shards and shards.numbers)  # fmt: skip
-        return [key for keys in islice(rest, _in_flight(workers)) for key in keys]
+        rest = course.after(done, len(dataset))
+        batches = train_batches(len(dataset), rest, seed=dataset.seed, shards=shards and shards.numbers)
+        return [key for keys in islice(batches, _in_flight(workers)) for key in keys]
 
     return _steady(dataset, load, ahead, index=lambda key: key[1], workers=workers, stopped=stopped)
 
@@ -105,10 +86,6 @@ def steady_test(
         return order[done * batch_size : (done + _in_flight(workers)) * batch_size]
 
     return _steady(dataset, load, ahead, index=int, workers=workers, stopped=stopped)
-
-
-def _place(first: int, an_epoch: int, done: int) -> tuple[int, int]:
-    return divmod(first + done, an_epoch)
 
 
 def _in_flight(workers: int) -> int:

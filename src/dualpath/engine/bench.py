@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dualpath.data.batches import Course
 from dualpath.data.clips import TrainClips
 from dualpath.data.loader import TrainBatch, train_loader
 from dualpath.data.manifest import DataError, Video, read_manifest
@@ -324,7 +325,7 @@ def _loader_rate(dataset: TrainClips, workers: int, config: BenchConfig, *, expe
     clips = config.seconds * expected * max(1, workers) + config.batch_size * (3 + 2 * workers)
     epochs = math.ceil(clips / len(dataset))
     with _one_thread():
-        return _clips_a_second(train_loader(dataset, batch_size=config.batch_size, num_epochs=epochs, workers=workers), workers)
+        return _clips_a_second(train_loader(dataset, Course(config.batch_size, epochs), workers=workers), workers)
 
 
 def _clips_a_second(loader: Iterable[Any], workers: int) -> float:

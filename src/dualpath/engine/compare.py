@@ -113,7 +113,8 @@ def compare(
     sizes = check_entries(entries, num_classes=len(together.classes))
     if before is None or not (output / VIDEOS).is_file():
         found = usable(together, base, checked=checked)
-        write_whole(output / VIDEOS, json.dumps({video.name: video.num_frames for video in found.manifest.videos}) + "\n")
+        told: dict[str, Any] = {video.name: video.num_frames for video in found.manifest.videos}
+        write_whole(output / VIDEOS, json.dumps(told | found.bad) + "\n")
     write_whole(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
     counts: dict[int | None, dict[Split, int]] = {
         fold: {name: len(manifest.split(name)) for name in ("train", "val", "test")} for fold, manifest in manifests.items()

@@ -56,8 +56,8 @@ class TrainConfig:
         gradient_checkpointing: compute each layer again in the backward pass instead of keeping what it computed: the same
             numbers, far less memory, about a third more time.
         check: full decodes every video before the training, quick opens it and decodes its first frame.
-        max_bad_files: share of unreadable videos, found before or during the training, that is left out and named; above
-            it, the run stops.
+        max_bad_files: share of unreadable videos of any split, found before or during the training, that is left out and
+            named (those of val count as wrong); above it, the run stops.
         save_every: seconds between two writings of the state that --resume continues from.
     """
 

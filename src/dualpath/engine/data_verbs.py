@@ -27,16 +27,18 @@ MOST_NAMES = 20
 def check_files(data: Path, output: Path, config: CheckConfig, *, annotations: DataConfig | None = None) -> Check:
     """Checks a data set and leaves files.jsonl, check.json and quarantine.csv in `output`; run again, it goes on.
 
+    What is wrong with the labels is a finding; the files are looked into nevertheless.
+
     Raises:
-        DataError: the labels cannot be used; all that is wrong with them.
+        DataError: the list cannot be read as a whole, or leads to no file.
         DualPathError: the folder cannot be used.
     """
     check_folder(output)  # before a tree of many files is walked
     annotations = annotations or DataConfig()
-    manifest = read_manifest(data, val_fraction=0.0, format=annotations.format, fold=annotations.split)
+    manifest = read_manifest(data, val_fraction=0.0, format=annotations.format, fold=annotations.split, strict=False)
     tell_warnings(manifest)
     began = time.monotonic()
-    with Bar("checking", total=len({video.name for video in manifest.videos})) as bar:
+    with Bar("checking", total=len({video.file for video in manifest.videos})) as bar:
 
         def tell(progress: Progress) -> None:
             gone = max(time.monotonic() - began, 1e-9)

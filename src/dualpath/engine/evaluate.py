@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dualpath.data.clips import TestClips
 from dualpath.data.formats.base import Tally
-from dualpath.data.loader import TestClips
 from dualpath.data.manifest import Video
 from dualpath.data.steady import steady_test
 from dualpath.engine.predict import VideoClassifier

@@ -18,15 +18,17 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
+from dualpath.data.batches import Course
 from dualpath.data.checking.known import write_known
 from dualpath.data.clips import KeyedClips, Lost, TrainClips
 from dualpath.data.kept import KeptClips
-from dualpath.data.loader import TrainBatch, WorkersLost
+from dualpath.data.loader import TrainBatch
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.steady import steady_train
+from dualpath.data.watched import WorkersLost
 from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint, versions
 from dualpath.engine.config import RunConfig
-from dualpath.engine.evaluate import evaluate
+from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.learner import Learner, Micro, NotFiniteError
 from dualpath.engine.log import Log
 from dualpath.engine.plan import Plan, describe
@@ -82,7 +84,10 @@ class Run:
         self.stop_signal: int | None = None
         self.earlier = self._record_before() if resume else {}
         self.skipped: dict[str, str] = {}  # in this session: what was mended since the last one does not count
-        self.bad_val: dict[int, str] = {}
+        readable = manifest.split("val")
+        self.val: tuple[Video, ...] = readable + found.wrong
+        self.bad_val = {len(readable) + i: found.bad[video.name] for i, video in enumerate(found.wrong)}
+        self.validated: dict[str, Any] = self.earlier.get("validation", {})
 
     def _record_before(self) -> dict[str, Any]:
         """What run.json tells of earlier sessions."""
@@ -183,6 +188,7 @@ class Run:
             }
             | self.manifest.census(),
             "skipped": self.earlier.get("skipped", {}) | self.skipped,
+            "validation": self.validated,
             "plan": asdict(self.plan),
             "shared_clips": isinstance(self.clips, KeptClips),
             "versions": versions(),
@@ -217,10 +223,12 @@ class Run:
         self.clips.lost.update({i: lost[v.name] for i, v in enumerate(self.videos) if v.name in lost})
         batches = steady_train(
             self.clips,
-            batch_size=self.training.batch_size,
-            num_epochs=self.training.epochs,
-            first_epoch=self.position.epoch,
-            first_batch=self.position.batch,
+            Course(
+                self.training.batch_size,
+                self.training.epochs,
+                first_epoch=self.position.epoch,
+                first_batch=self.position.batch,
+            ),
             workers=self.workers,
             pin_memory=self.device.type == "cuda",
             stopped=lambda: self.stop_signal is not None,
@@ -316,7 +324,7 @@ class Run:
         """Validates, writes last and maybe best, logs the epoch."""
         done = self.position.epoch
         results: dict[str, Any] = {"epoch": done}
-        val, every = self.manifest.split("val"), self.training.eval_every
+        val, every = self.val, self.training.eval_every
         due = bool(val) and every > 0 and (done % every == 0 or done == self.training.epochs)
         if due:
             self._save()  # a validation may be long: its training is safe
@@ -331,13 +339,7 @@ class Run:
                 bad=self.bad_val,
                 stopped=lambda: self.stop_signal is not None,
             )
-            for index, reason in found.failures.items():  # wrong in val_top1
-                if val[index].name not in self.skipped:
-                    print(f"could not be decoded, counted as wrong: {val[index].name}: {reason}", file=sys.stderr)
-                    self.skipped[val[index].name] = reason
-                    self._write_record()
-            results |= {"val_top1": found.top(1), "val_mean_class_accuracy": found.summary()["mean_class_accuracy"],
-                        "val_protocol": found.protocol}  # fmt: skip
+            results |= self._note_validation(found)
         save_checkpoint(self.output / "last", self.inner, self.spec(results))
         self.position = replace(self.position, closed=done)
         if due and results["val_top1"] >= self.position.best:  # the later of two equals has seen more
@@ -346,6 +348,18 @@ class Run:
         log.epoch(self.position, results)
         self._save()
         return results
+
+    def _note_validation(self, found: Evaluation) -> dict[str, Any]:
+        """Names what could not be decoded, which is wrong as in an evaluation; gives the epoch's figures."""
+        told = found.summary()
+        for name, reason in told["undecodable"].items():
+            if name not in self.skipped and name not in self.found.bad:
+                print(f"could not be decoded, counted as wrong: {name}: {reason}", file=sys.stderr)
+                self.skipped[name] = reason
+        self.validated = {key: told[key] for key in ("videos", "undecodable")}
+        self._write_record()
+        figures = {"val_top1": found.top(1), "val_undecodable": len(told["undecodable"])}
+        return figures | {f"val_{key}": told[key] for key in ("mean_class_accuracy", "protocol", "videos")}
 
     def _save(self) -> None:
         save_state(self.output, self.inner, self.learner.optimizer, self.position, self.settings)

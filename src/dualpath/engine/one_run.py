@@ -54,7 +54,7 @@ class Job:
 
     Attributes:
         data: as for `train`.
-        videos: JSON file: number of frames by name of the readable videos.
+        videos: JSON file: by name the number of frames; of a bad video, why it is bad.
         split: what to evaluate on.
         folder: of the run.
         config: all settings.
@@ -142,12 +142,14 @@ def _train(job: Job) -> dict[str, Any]:
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:
     spec, views = classifier.spec, job.config.views
     manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split)
+    videos, known = manifest.split(job.split), json.loads(job.videos.read_text())
     found = evaluate(
         classifier,
-        manifest.split(job.split),
+        videos,
         views=views,
         batch_size=max(1, CLIPS // (views.num_clips * views.num_crops)),
         workers=default_workers(job.config.training.workers),
+        bad={i: reason for i, video in enumerate(videos) if isinstance(reason := known.get(video.name), str)},
     )
     replace(found, data=manifest.census()).write(job.folder / job.split)
 

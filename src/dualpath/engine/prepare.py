@@ -99,18 +99,20 @@ class Usable:
         manifest: with frame counts, without the bad videos.
         bad: reason by name of those that are left out.
         quarantined: how many of them were known before, from a data check.
+        wrong: those of them that are of val: a validation counts them as wrong, as an evaluation does.
     """
 
     manifest: Manifest
     bad: dict[str, str]
     quarantined: int = 0
+    wrong: tuple[Video, ...] = ()
 
 
 def usable(
     manifest: Manifest,
     config: RunConfig,
     *,
-    checked: Mapping[str, int] | Path | None = None,
+    checked: Mapping[str, int | str] | Path | None = None,
     before: Known | None = None,
 ) -> Usable:
     """Reads every video that is not known; gives what can be used, or tells all that cannot.
@@ -118,7 +120,8 @@ def usable(
     Args:
         manifest: from `read_manifest`.
         config: how thoroughly, and how many may be left out.
-        checked: folder of a data check; or number of frames by name of the readable videos, where another has read them.
+        checked: folder of a data check; or by name the number of frames, of a bad video why it is bad, where another has
+            read them.
         before: what the run began with, if it is resumed: it goes on with the same videos; one that has gone bad since is
             skipped whenever it is met.
 
@@ -129,8 +132,9 @@ def usable(
         known = before or (read_checked(checked) if checked is not None else None)
         videos, bad, quarantined = _sort_out(manifest, config.training, known, resumed=before is not None)
     else:
-        videos = tuple(replace(v, num_frames=checked[v.name]) for v in manifest.videos if v.name in checked)
-        bad, quarantined = {v.name: "was left out before" for v in manifest.videos if v.name not in checked}, 0
+        told = {video.name: checked.get(video.name, "was left out before") for video in manifest.videos}
+        videos = tuple(replace(v, num_frames=n) for v in manifest.videos if isinstance(n := told[v.name], int))
+        bad, quarantined = {name: reason for name, reason in told.items() if isinstance(reason, str)}, 0
     short = too_short(videos, config.sampling.num_frames)
     if short:
         print(
@@ -146,7 +150,8 @@ def usable(
     if without:  # the list names them all, the disk holds a part: the indices stay those of the list
         told = f"{len(without)} of {len(kept.classes)} classes have no training video, {without[0]} among them"
         print(f"warning: {told}", file=sys.stderr)
-    return Usable(kept, bad, quarantined)
+    wrong = tuple(video for video in manifest.split("val") if video.name in bad)
+    return Usable(kept, bad, quarantined, wrong)
 
 
 def _sort_out(
@@ -160,7 +165,7 @@ def _sort_out(
     counted, videos, bad, quarantined = iter(result.videos), [], {}, 0
     for video, trust in zip(manifest.videos, trusted, strict=True):
         if trust and known is not None and known.fits(video):
-            quarantined += video.name in known.bad
+            quarantined += known.why_bad(video) is not None
             try:
                 videos.append(known.counted(video))
             except VideoError as problem:
@@ -194,7 +199,9 @@ def _tell_bad(manifest: Manifest, bad: Mapping[str, str], training: TrainConfig)
             [*problems, f"{len(bad)} of {len(manifest.videos)} videos cannot be used; remove or replace them, "
              f"or leave them out with --max_bad_files {enough(len(bad), len(manifest.videos))}"],
         )  # fmt: skip
-    print(f"left out {len(bad)} unreadable videos:", *problems, sep="\n  ", file=sys.stderr)
+    validated = {video.name for video in manifest.split("val")}
+    told = [f"{name} {reason}{', so it counts as wrong' if name in validated else ''}" for name, reason in bad.items()]
+    print(f"left out {len(bad)} unreadable videos:", *told, sep="\n  ", file=sys.stderr)
 
 
 def enough(bad: int, videos: int) -> float:

@@ -38,7 +38,7 @@ def train(
     config: RunConfig,
     *,
     resume: bool = False,
-    checked: Mapping[str, int] | Path | None = None,
+    checked: Mapping[str, int | str] | Path | None = None,
     kept: Path | None = None,
 ) -> dict[str, Any]:
     """Trains a model on a data set and leaves its checkpoints in `output`.
@@ -48,8 +48,8 @@ def train(
         output: the run's folder; it must not hold another run, unless `resume`.
         config: all settings.
         resume: continue the run in `output`; its settings must be the same.
-        checked: folder of a `dualpath data check`, whose quarantine is honoured and whose counts are taken; or number of
-            frames by name of the readable videos, where another has read them.
+        checked: folder of a `dualpath data check`, whose quarantine is honoured and whose counts are taken; or by name
+            the number of frames, of a bad video why it is bad, where another has read them.
         kept: folder of decoded training clips to be shared with other runs of the same seed, see `dualpath.data.kept`.
 
     Returns:

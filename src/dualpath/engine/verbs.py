@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.checking.known import read_checked
+from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision
@@ -107,10 +107,7 @@ def evaluate_data(
         )
     bad: dict[int, str] = {}
     if known is not None:
-        fitting = [known.fits(video) for video in videos]
-        bad = {i: known.bad[v.name] for i, v in enumerate(videos) if fitting[i] and v.name in known.bad}
-        counts = [known.frames.get(v.name) if fit else None for v, fit in zip(videos, fitting, strict=True)]
-        videos = tuple(replace(v, num_frames=n) if n else v for v, n in zip(videos, counts, strict=True))
+        videos, bad = _with_known(videos, known)
     with Bar(f"evaluating {split}", total=len(videos)) as bar:
         evaluation = evaluate(
             classifier,
@@ -127,6 +124,18 @@ def evaluate_data(
     target = output or folder / f"evaluation-{name}{'-shuffled' if shuffle_frames else ''}"
     evaluation.write(target)
     return evaluation, target
+
+
+def _with_known(videos: Sequence[Video], known: Known) -> tuple[tuple[Video, ...], dict[int, str]]:
+    """The same with frame counts where they are known, and reason by index of those that are known to be bad."""
+    counted, bad = list(videos), {}
+    for index, video in enumerate(videos):
+        if known.fits(video):
+            try:
+                counted[index] = known.counted(video)
+            except VideoError as problem:
+                bad[index] = problem.reason
+    return tuple(counted), bad
 
 
 def choose_split(manifest: Manifest, split: str) -> tuple[tuple[Video, ...], str]:

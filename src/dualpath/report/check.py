@@ -22,6 +22,7 @@ from dualpath.report.tables import as_text
 NAMES_SHOWN = 5  # of a finding, on the terminal
 FILES_SHOWN, CLASSES_SHOWN, SHEETS_SHOWN = 200, 100, 60  # on the page
 BINS = 20
+NO_LABEL = "no label that can be used"
 
 
 def check_table(check: Check) -> str:
@@ -53,11 +54,13 @@ def check_table(check: Check) -> str:
         parts.append(f"[bold]{finding.severity:<8}[/bold] {_escaped(finding.text)}")
         if finding.kind == "unreadable":
             parts += [f"           {_escaped(name)}: {_escaped(check.bad[name])}" for name in finding.files[:NAMES_SHOWN]]
+        elif finding.details:
+            parts += [f"           {_escaped(told)}" for told in finding.details[:NAMES_SHOWN]]
         elif finding.sets:
             parts += [f"           {_escaped(' = '.join(names[:4]))}" for names in finding.sets[:NAMES_SHOWN]]
         elif finding.files and finding.severity != "note":
             parts.append(f"           {_escaped(', '.join(finding.files[:NAMES_SHOWN]))}")
-        more = len(finding.sets or finding.files) - NAMES_SHOWN
+        more = len(finding.sets or finding.details or finding.files) - NAMES_SHOWN
         if more > 0 and finding.severity != "note":
             parts.append(f"           and {more:,} more, in check.json")
     return as_text(*parts)
@@ -148,8 +151,10 @@ def write_check_page(path: Path, check: Check, *, data: str, output: str) -> Non
 
 
 def _told(finding: Finding) -> dict[str, Any]:
-    return {"severity": finding.severity, "text": finding.text, "files": finding.files[:FILES_SHOWN],
-            "more": max(0, len(finding.files) - FILES_SHOWN)}  # fmt: skip
+    told = finding.details or finding.files
+    return {"severity": finding.severity, "text": finding.text, "told": told[:FILES_SHOWN],
+            "what": count(len(told), "problem" if finding.details else "file"),
+            "more": max(0, len(told) - FILES_SHOWN)}  # fmt: skip
 
 
 def _balance(counts: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
@@ -174,13 +179,12 @@ def _sheets(check: Check) -> list[dict[str, Any]]:
     """Of each class the files with pictures."""
     by_label: dict[int, list[dict[str, Any]]] = {}
     good = check.good
-    for video in check.manifest.videos:
-        record = check.records[video.name]
-        if record.pictures and video.name in good and len(by_label.setdefault(video.label, [])) < 8:
-            by_label[video.label].append(_card(check, video.name))
+    for label, name in dict.fromkeys((video.label, video.file) for video in check.manifest.videos):
+        if check.records[name].pictures and name in good and len(by_label.setdefault(label, [])) < 8:
+            by_label[label].append(_card(check, name))
     names = check.manifest.classes
     return [
-        {"name": names[label] if 0 <= label < len(names) else str(label), "files": files}
+        {"name": names[label] if 0 <= label < len(names) else NO_LABEL, "files": files}
         for label, files in sorted(by_label.items())
         if files
     ][:SHEETS_SHOWN]
@@ -202,12 +206,12 @@ def _copies(check: Check) -> list[dict[str, Any]]:
 
 def _card(check: Check, name: str) -> dict[str, Any]:
     record, seen = check.records[name], check.records[name].inspection
-    video = next(video for video in check.manifest.videos if video.name == name)
+    video = next(video for video in check.manifest.videos if video.file == name)
     assert seen is not None
     classes = check.manifest.classes
     return {
         "name": name,
-        "label": classes[video.label] if 0 <= video.label < len(classes) else str(video.label),
+        "label": classes[video.label] if 0 <= video.label < len(classes) else NO_LABEL,
         "split": video.split,
         "pictures": [f"data:image/jpeg;base64,{picture}" for picture in record.pictures],
         "facts": f"{seen.width}x{seen.height}, {seen.num_frames} frames"

@@ -24,7 +24,7 @@ from typing import Any, get_args
 
 from PIL import Image
 
-from dualpath.data.checking.findings import Finding, find
+from dualpath.data.checking.findings import Finding, bad_segments, find
 from dualpath.data.checking.records import FILES, VERSION, Record, appending, read_records, stamp_of
 from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
@@ -81,7 +81,7 @@ class Check:
 
     Attributes:
         manifest: what was checked.
-        records: by name, one for each video, in the manifest's order.
+        records: by name, one for each file, in the manifest's order: segments of a file have one in common.
         findings: the gravest first.
         config: how it was checked.
         seconds: what this session took.
@@ -104,6 +104,11 @@ class Check:
     def bad(self) -> dict[str, str]:
         """Reason by name of the files that cannot be used."""
         return {name: reason for name, record in self.records.items() if (reason := record.bad) is not None}
+
+    @property
+    def bad_segments(self) -> dict[str, str]:
+        """Reason by name of the segments that lie past the end of their files."""
+        return bad_segments(self.manifest, self.records)
 
     @property
     def good(self) -> dict[str, Inspection]:
@@ -138,18 +143,20 @@ class Check:
             "variable_frame_rate": sum(one.variable for one in seen),
             "findings": [finding.as_json() for finding in self.findings],
             "bad": self.bad,
+            "bad_segments": self.bad_segments,
         }
 
     def usable_counts(self) -> dict[str, dict[str, int]]:
         """Usable videos of each class in each split."""
-        bad = self.bad
-        found = Counter((video.split, video.label) for video in self.manifest.videos if video.name not in bad)
+        bad, beyond = self.bad, self.bad_segments
+        usable = [video for video in self.manifest.videos if video.file not in bad and video.name not in beyond]
+        found = Counter((video.split, video.label) for video in usable)
         return {split: {c: found[split, i] for i, c in enumerate(self.manifest.classes)} for split in get_args(Split)}
 
     def write(self, folder: Path) -> None:
         """check.json and quarantine.csv, each whole or not at all."""
         out = io.StringIO()
-        csv.writer(out).writerows([("path", "reason"), *self.bad.items()])
+        csv.writer(out).writerows([("path", "reason"), *self.bad.items(), *self.bad_segments.items()])
         write_whole(folder / QUARANTINE, out.getvalue().encode("utf-8", "surrogateescape"))
         write_whole(folder / CHECK, json.dumps(self.as_json(), indent=2) + "\n")
 
@@ -173,19 +180,19 @@ def check_data(
     config = config or CheckConfig()
     check_folder(folder)
     began = time.monotonic()
-    videos = list({video.name: video for video in manifest.videos}.values())  # parts of one file are one file
-    stamps = {video.name: stamp_of(video.path) for video in videos}
+    paths = {video.file: video.path for video in manifest.videos}  # segments of one file are one file
+    stamps = {name: stamp_of(path) for name, path in paths.items()}
     known = read_records(folder)
     records = {name: record for name, record in known.items() if stamps.get(name) == record.stamp and not _late(record)}
-    todo = [video for video in videos if video.name not in records]
+    todo = [name for name in paths if name not in records]
     shown, frames = shown_files(manifest), 0
     workers = config.workers if config.workers > 0 else os.cpu_count() or 1
     with (
         appending(folder) as file,
-        closing(ask([video.path for video in todo], look_into, workers=workers, seconds=config.seconds)) as answers,
+        closing(ask([paths[name] for name in todo], look_into, workers=workers, seconds=config.seconds)) as answers,
     ):
         for number, (index, answer) in enumerate(answers):
-            name = todo[index].name
+            name = todo[index]
             if isinstance(answer, Refusal):
                 record = Record(name, stamps[name], answer.reason)
             else:
@@ -195,15 +202,15 @@ def check_data(
             records[name] = record
             file.write(record.as_line())
             if progress is not None:
-                progress(Progress(len(records), len(videos), number + 1, frames))
-    ordered = {video.name: records[video.name] for video in videos}
+                progress(Progress(len(records), len(paths), number + 1, frames))
+    ordered = {name: records[name] for name in paths}
     findings = find(manifest, ordered, num_frames=config.num_frames, max_bad_files=config.max_bad_files)
     return Check(manifest, ordered, findings, config, time.monotonic() - began, len(todo))
 
 
 def with_pictures(check: Check, folder: Path, names: Sequence[str]) -> Check:
     """The same with pictures of these files, which are read once more where theirs were not kept."""
-    paths = {video.name: video.path for video in check.manifest.videos}
+    paths = {video.file: video.path for video in check.manifest.videos}
     good = check.good
     todo = [name for name in dict.fromkeys(names) if name in good and not check.records[name].pictures]
     records = dict(check.records)
@@ -238,11 +245,11 @@ def check_folder(folder: Path) -> None:
 def shown_files(manifest: Manifest) -> frozenset[str]:
     """Names of the files whose pictures are kept: all of a small set, else a few of each class, by a hash of their names."""
     if len(manifest.videos) <= MOST_SHOWN:
-        return frozenset(video.name for video in manifest.videos)
+        return frozenset(video.file for video in manifest.videos)
     each = min(MOST_A_CLASS, max(1, MOST_SHOWN // max(1, len(manifest.classes))))
     by_label: dict[int, list[str]] = {}
     for video in manifest.videos:
-        by_label.setdefault(video.label, []).append(video.name)
+        by_label.setdefault(video.label, []).append(video.file)
 
     def rank(name: str) -> bytes:
         return hashlib.sha256(os.fsencode(name)).digest()

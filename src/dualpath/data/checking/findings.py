@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dualpath.data.checking.records import Record
-from dualpath.data.manifest import Manifest, Video
+from dualpath.data.manifest import LONGEST, Manifest, Video
+from dualpath.errors import VideoError
 from dualpath.video.inspect import Inspection
 
 Severity = Literal["error", "warning", "note"]
@@ -37,6 +38,7 @@ class Finding:
         text: one sentence.
         files: names of the files that it is about.
         sets: where files belong together (copies of each other), those sets.
+        details: a sentence each, where one for all does not do.
     """
 
     severity: Severity
@@ -44,6 +46,7 @@ class Finding:
     text: str
     files: tuple[str, ...] = ()
     sets: tuple[tuple[str, ...], ...] = ()
+    details: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -55,19 +58,22 @@ def find(manifest: Manifest, records: Mapping[str, Record], *, num_frames: int, 
 
     Args:
         manifest: the data set.
-        records: by name, one for each of its videos.
+        records: by name, one for each of its files; segments of a file have one in common.
         num_frames: of a clip; shorter videos are told.
         max_bad_files: share of unusable files above which they are an error.
     """
     good = {name: record.inspection for name, record in records.items() if record.bad is None and record.inspection}
-    usable = [video for video in manifest.videos if video.name in good]
+    beyond = bad_segments(manifest, records)
+    usable = [video for video in manifest.videos if video.file in good and video.name not in beyond]
     found = [
+        *_annotations(manifest),
         *_bad_files(records, max_bad_files),
+        *_segments(manifest, beyond, max_bad_files),
         *_labels(manifest, usable),
         *_groups(manifest.videos, published=bool(manifest.listed)),
         *_copies(usable, good),
         *_lookalikes(usable, good),
-        *_lengths(good, num_frames),
+        *_lengths(usable, good, num_frames),
         *_oddities(good),
         *_balance(manifest, usable),
     ]
@@ -90,11 +96,42 @@ def _bad_files(records: Mapping[str, Record], most: float) -> Iterable[Finding]:
         yield Finding("error" if above else "warning", "unreadable", text, bad)
 
 
+def bad_segments(manifest: Manifest, records: Mapping[str, Record]) -> dict[str, str]:
+    """Reason by name of the segments that lie past the end of their files, which are usable otherwise."""
+    told: dict[str, str] = {}
+    for video in manifest.videos:
+        record = records[video.file]
+        if record.bad is None and record.inspection is not None and (video.start, video.end) != (0, None):
+            try:
+                video.counted(record.inspection.num_frames)
+            except VideoError as problem:
+                told[video.name] = problem.reason
+    return told
+
+
+def _segments(manifest: Manifest, beyond: Mapping[str, str], most: float) -> Iterable[Finding]:
+    if beyond:
+        share = len(beyond) / len(manifest.videos)
+        text = (
+            f"{count(len(beyond), 'segment lies|segments lie')} past the end of {'its' if len(beyond) == 1 else 'their'} file"
+        )
+        told = tuple(f"{name} {reason}" for name, reason in beyond.items())
+        yield Finding("error" if share > most else "warning", "segment-range", text, tuple(beyond), details=told)
+
+
+def _annotations(manifest: Manifest) -> Iterable[Finding]:
+    told = [problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 4]} ..." for problem in manifest.problems]
+    if told:
+        rest = f" (and {len(told) - 1:,} more)" if len(told) > 1 else ""
+        text = f"the labels cannot be used as they are: {told[0]}{rest}"
+        yield Finding("error", "annotations", text, details=tuple(told))
+
+
 def _labels(manifest: Manifest, usable: Sequence[Video]) -> Iterable[Finding]:
     beyond = tuple(video.name for video in manifest.videos if not 0 <= video.label < len(manifest.classes))
     if beyond:
-        last = len(manifest.classes) - 1
-        yield Finding("error", "label-range", f"{count(len(beyond), 'label is|labels are')} outside 0 to {last}", beyond)
+        text = f"{count(len(beyond), 'video has|videos have')} a label that is none of the {len(manifest.classes)} classes"
+        yield Finding("error", "label-range", text, beyond)
     if not any(video.split == "train" for video in manifest.videos):  # a test set alone
         return
     learnt = {video.label for video in usable if video.split == "train"}
@@ -125,20 +162,20 @@ def _groups(videos: Sequence[Video], *, published: bool) -> Iterable[Finding]:
 def _copies(usable: Sequence[Video], good: Mapping[str, Inspection]) -> Iterable[Finding]:
     by_content: dict[str, list[Video]] = defaultdict(list)
     for video in _each_file(usable):
-        by_content[good[video.name].content].append(video)
+        by_content[good[video.file].content].append(video)
     yield from _sets_of([same for same in by_content.values() if len(same) > 1], "copies", "the same pictures", "warning")
 
 
 def _lookalikes(usable: Sequence[Video], good: Mapping[str, Inspection]) -> Iterable[Finding]:
-    firsts = list({good[video.name].content: video for video in reversed(_each_file(usable))}.values())[::-1]  # no copies
-    looks = [good[video.name].look for video in firsts]
+    firsts = list({good[video.file].content: video for video in reversed(_each_file(usable))}.values())[::-1]  # no copies
+    looks = [good[video.file].look for video in firsts]
     alike = [[firsts[i] for i in members] for members in similar(looks)]
     yield from _sets_of(alike, "lookalikes", "nearly the same pictures", "note")
 
 
 def _each_file(videos: Sequence[Video]) -> list[Video]:
-    """Of several entries for one file (parts of it) the first."""
-    return list({video.name: video for video in reversed(videos)}.values())[::-1]
+    """Of several segments of one file the first."""
+    return list({video.file: video for video in reversed(videos)}.values())[::-1]
 
 
 def _sets_of(sets: Sequence[Sequence[Video]], kind: str, what: str, within: Severity) -> Iterable[Finding]:
@@ -154,7 +191,7 @@ def _sets_of(sets: Sequence[Sequence[Video]], kind: str, what: str, within: Seve
     ]
     for severity, name, text, chosen in told:
         if chosen:
-            named = tuple(tuple(video.name for video in same) for same in chosen)
+            named = tuple(tuple(video.file for video in same) for same in chosen)
             files = tuple(dict.fromkeys(name for names in named for name in names))
             yield Finding(severity, name, f"{count(len(chosen), 'set')} of files with {text}", files, named)
 
@@ -196,11 +233,12 @@ def similar(looks: Sequence[str]) -> list[list[int]]:
     return [indices for indices in members.values() if len(indices) > 1]
 
 
-def _lengths(good: Mapping[str, Inspection], num_frames: int) -> Iterable[Finding]:
-    single = tuple(name for name, seen in good.items() if seen.num_frames == 1)
-    short = tuple(name for name, seen in good.items() if 1 < seen.num_frames < num_frames)
+def _lengths(usable: Sequence[Video], good: Mapping[str, Inspection], num_frames: int) -> Iterable[Finding]:
+    frames = {video.name: video.counted(good[video.file].num_frames).num_frames or 0 for video in usable}
+    single = tuple(name for name, number in frames.items() if number == 1)
+    short = tuple(name for name, number in frames.items() if 1 < number < num_frames)
     if single:
-        yield Finding("warning", "one-frame", f"{count(len(single), 'file holds|files hold')} a single frame", single)
+        yield Finding("warning", "one-frame", f"{count(len(single), 'video has|videos have')} a single frame", single)
     if short:
         told = f"{count(len(short), 'video has|videos have')} fewer than {num_frames} frames: the last is repeated"
         yield Finding("warning", "short", told, short)

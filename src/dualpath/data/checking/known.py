@@ -28,7 +28,7 @@ class Known:
         frames: how many frames the usable ones have.
         bad: why the others are not to be used.
         stamps: size and time of change of those that were looked at.
-        of_files: whether frames are those of whole files, also where videos are segments of them.
+        of_files: whether files are known, as a whole, rather than the videos that are segments of them.
     """
 
     frames: Mapping[str, int]
@@ -38,9 +38,15 @@ class Known:
 
     def fits(self, video: Video) -> bool:
         """Whether this file is known, and is still the same."""
-        if video.name not in self.frames and video.name not in self.bad:
+        name = video.file if self.of_files else video.name
+        if name not in self.frames and self.why_bad(video) is None:
             return False
-        return video.name not in self.stamps or self.stamps[video.name] == stamp_of(video.path)
+        return name not in self.stamps or self.stamps[name] == stamp_of(video.path)
+
+    def why_bad(self, video: Video) -> str | None:
+        """Why it is not to be used: it itself, or its file; None if that is not known."""
+        whole = self.bad.get(video.file) if self.of_files else None
+        return self.bad.get(video.name, whole)
 
     def counted(self, video: Video) -> Video:
         """The same with `num_frames` filled in.
@@ -48,10 +54,9 @@ class Known:
         Raises:
             VideoError: it is known to be bad, or a segment that its file is too short for.
         """
-        if video.name in self.bad:
-            raise VideoError(video.path, self.bad[video.name])
-        frames = self.frames[video.name]
-        return video.counted(frames) if self.of_files else replace(video, num_frames=frames)
+        if (reason := self.why_bad(video)) is not None:
+            raise VideoError(video.path, reason)
+        return video.counted(self.frames[video.file]) if self.of_files else replace(video, num_frames=self.frames[video.name])
 
 
 def read_checked(folder: Path) -> Known:

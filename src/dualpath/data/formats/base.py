@@ -29,12 +29,17 @@ VIDEO_SUFFIXES = frozenset((
     ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 ))
 # fmt: on
+UNUSABLE = ""
+"""The label of a row whose own cannot be used, as a problem says: its file can still be looked into."""
 HOW_TO_LAY_OUT = "put each video into a folder named after its class, or give a CSV file with the columns path,label"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A video as it was found, before anything is checked: a file, or frames `start` to `end` (exclusive) of it."""
+    """A video as it was found, before anything is checked: a file, or frames `start` to `end` (exclusive) of it.
+
+    Its label is UNUSABLE where a problem says so.
+    """
 
     path: Path
     name: str
@@ -87,6 +92,7 @@ class Found:
         problems: what makes the data unusable, a sentence each.
         empty: class folders without a video.
         dropped: some rows could not be read, so counts of them say nothing.
+        refused: an annotation file could not be read as a whole.
         classes: in the official order; None where the labels themselves are all that is known.
         listed: of formats that list their videos, how many are there.
         extra: videos on disk that no list names.
@@ -102,12 +108,18 @@ class Found:
     problems: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     dropped: bool = False
+    refused: bool = False
     classes: tuple[str, ...] | None = None
     listed: dict[Split, Tally] = field(default_factory=dict)
     extra: int = 0
     warnings: list[str] = field(default_factory=list)
     format: str = "folders"
     fold: int | None = None
+
+    def refuse(self, told: str) -> None:
+        """Takes the sentence on a file that cannot be read as a whole."""
+        self.problems.append(told)
+        self.refused = True
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,11 @@ class Format:
     fits: Callable[[Given], bool]
     read: Callable[[Given], Found]
     folds: int = 0
+
+
+def frames_mark(start: int, end: int | None) -> str:
+    """What is put behind the name of a file for one of several segments of it: "[10:30]"."""
+    return f"[{start}:{'' if end is None else end}]"
 
 
 def visible(folder: Path) -> list[Path]:

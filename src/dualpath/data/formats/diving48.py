@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from dualpath.data.formats.base import Format, Found, Given, Split
+from dualpath.data.formats.base import UNUSABLE, Format, Found, Given, Split
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_json, short, whole
 
@@ -74,7 +74,7 @@ def _read(given: Given, *, version: int) -> Found:
 
 
 def _read_vocabulary(path: Path, found: Found) -> tuple[str, ...] | None:
-    entries = read_json(path, found.problems.append)
+    entries = read_json(path, found.refuse)
     if entries is None:
         return None
     if not isinstance(entries, list) or not entries:
@@ -92,16 +92,16 @@ def _read_vocabulary(path: Path, found: Found) -> tuple[str, ...] | None:
 
 
 def _from_list(path: Path, found: Found, split: Split, classes: tuple[str, ...]) -> Iterator[Listing]:
-    entries = read_json(path, found.problems.append)
+    entries = read_json(path, found.refuse)
     if entries is None:
         return
     if not isinstance(entries, list):
         found.problems.append(f"{path.name} is no list of videos but a {type(entries).__name__}; fetch it again")
         return
     labels = [whole(entry.get("label")) for entry in entries if isinstance(entry, dict)]
-    if len(classes) in labels and 0 not in labels:
+    shifted = len(classes) in labels and 0 not in labels
+    if shifted:
         found.problems.append(f"{path.name} counts its labels from 1 to {len(classes)}; they must count from 0")
-        return
     for number, entry in enumerate(entries, 1):
         where = f"{path.name} entry {number}"
         values = entry if isinstance(entry, dict) else {}
@@ -109,15 +109,17 @@ def _from_list(path: Path, found: Found, split: Split, classes: tuple[str, ...])
         start, end = whole(values.get("start_frame", 0)), whole(values.get("end_frame"))
         if not isinstance(name, str) or not name or "/" in name:
             found.problems.append(f'{where} has no "vid_name"')
-        elif label is None or label >= len(classes):
-            told = f"has the label {short(values.get('label'))}; it must be within 0 and {len(classes) - 1}"
-            found.problems.append(f"{where} ({short(name)}) {told}")
         elif start is None or end is None or end <= start:
             told = f"goes from frame {short(values.get('start_frame', 0))} to {short(values.get('end_frame'))}"
             found.problems.append(f"{where} ({short(name)}) {told}; the end must come after the start")
         else:
+            right = label is not None and label < len(classes) and not shifted
+            if not right and not shifted:
+                told = f"has the label {short(values.get('label'))}; it must be within 0 and {len(classes) - 1}"
+                found.problems.append(f"{where} ({short(name)}) {told}")
             group = re.sub(r"_\d+$", "", name)  # the competition that it was cut from
-            yield Listing((name,), classes[label], split, where, group=group, start=start, end=end)
+            told = classes[label] if label is not None and right else UNUSABLE
+            yield Listing((name,), told, split, where, group=group, start=start, end=end)
 
 
 def _format(name: str, title: str, version: int) -> Format:

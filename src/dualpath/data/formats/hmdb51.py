@@ -49,7 +49,7 @@ def _read(given: Given) -> Found:
             found.problems.append(f"{paths[0]} and {paths[1]} are the same list; leave one of them")
         lists += paths[:1]
         for path in paths[:1]:
-            for line, text in read_lines(path, found.problems.append) or ():
+            for line, text in read_lines(path, found.refuse) or ():
                 name, _, tag = text.replace("\t", " ").rpartition(" ")
                 if not name.strip() or tag not in _TAGS:
                     told = f"{path.name} line {line} is {short(text)}; it must be a file name and a tag 0, 1 or 2"

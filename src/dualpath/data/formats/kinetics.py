@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dualpath.data.formats.base import SPLIT_NAMES, Format, Found, Given, Split
+from dualpath.data.formats.base import SPLIT_NAMES, UNUSABLE, Format, Found, Given, Split
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_head, read_json, read_records, seconds, short
 
@@ -77,7 +77,7 @@ def _read(given: Given) -> Found:
 
 
 def _from_csv(path: Path, found: Found) -> Iterator[Listing]:
-    records = read_records(path, found.problems.append)
+    records = read_records(path, found.refuse)
     if records is None:
         return
     header = [cell.lower() for cell in records[0][1]]
@@ -91,16 +91,17 @@ def _from_csv(path: Path, found: Found) -> Iterator[Listing]:
             found.problems.append(f"{where} has {len(cells)} fields, the header has {len(header)}")
             continue
         values = dict(zip(header, cells, strict=True))
-        if "label" in header and not values["label"] and SPLITS.get(values.get("split", "").lower()) != "test":
+        label = values.get("label") or None
+        if "label" in header and label is None and SPLITS.get(values.get("split", "").lower()) != "test":
             found.problems.append(f"{where} has no label")
-            continue
+            label = UNUSABLE
         subset = values.get("split") or None
         times = (values["time_start"], values["time_end"])
-        yield from _listing(path, found, where, values["youtube_id"], values.get("label") or None, times, subset)
+        yield from _listing(path, found, where, values["youtube_id"], label, times, subset)
 
 
 def _from_json(path: Path, found: Found) -> Iterator[Listing]:
-    table = read_json(path, found.problems.append)
+    table = read_json(path, found.refuse)
     if table is None:
         return
     if not isinstance(table, dict):
@@ -116,7 +117,7 @@ def _from_json(path: Path, found: Found) -> Iterator[Listing]:
         label, subset = about.get("label"), entry.get("subset")
         if not isinstance(label, str | None) or not isinstance(subset, str | None) or label == "":
             found.problems.append(f'{where} has a "label" or "subset" that is no name')
-            continue
+            label, subset = UNUSABLE, subset if isinstance(subset, str) else None
         yield from _listing(path, found, where, key, label, (segment[0], segment[1]), subset)
 
 
@@ -131,9 +132,10 @@ def _listing(
         found.problems.append(f"{where} has the split {short(subset or '')}; allowed are {', '.join(SPLITS)}")
     elif start is None or end is None or end <= start:
         found.problems.append(f"{where} goes from {short(times[0])} to {short(times[1])} s; the end must come after the start")
-    elif label is None and split != "test":
-        found.problems.append(f"{where} has no label; only test lists come without")
     else:
+        if label is None and split != "test":
+            found.problems.append(f"{where} has no label; only test lists come without")
+            label = UNUSABLE
         yield Listing((f"{key}_{start:06d}_{end:06d}", key), label, split, where, group=key)
 
 

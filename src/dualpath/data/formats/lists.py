@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from dualpath.data.formats.base import SPLIT_NAMES, VIDEO_SUFFIXES, Format, Found, Given, Split, exists, stem
+from dualpath.data.formats.base import SPLIT_NAMES, UNUSABLE, VIDEO_SUFFIXES, Format, Found, Given, Split, exists, stem
 from dualpath.data.formats.hmdb51 import NAME as HMDB51
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.table import COLUMNS, OWN
@@ -26,6 +27,7 @@ from dualpath.data.formats.ucf101 import LIST as UCF101
 _WORD = re.compile(r"(?:^|(?<=[^a-z]))(training|train|validation|valid|val|test)(?=$|[^a-z]|list)")
 _SUFFIXES = (".txt", ".csv", ".list", ".lst")
 _FIRST = 20
+_MOST = 0.75
 _ENDINGS = "|".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
 _LINE = re.compile(rf"(.*/.*[,;\t ]\s*\S.*|.+\.({_ENDINGS})\"?[,;\t ]\s*\S.*|\S.*[,;\t ]\s*\d+[,;\t ]\s*\d+)", re.IGNORECASE)
 _CLASSES = re.compile(r"(class|label|categor)\w*\.(txt|csv|lst)", re.IGNORECASE)
@@ -37,14 +39,15 @@ def _split_of(path: Path) -> Split | None:
 
 
 def _owns(path: Path) -> bool:
-    """By its first lines: each a path and a class, no header."""
+    """By its first lines: a path and a class, no header; a few may be damaged."""
     if path.suffix.lower() not in _SUFFIXES or path.name == OWN or HMDB51.fullmatch(path.name) or UCF101.fullmatch(path.name):
         return False
     lines = [line.strip() for line in read_head(path).replace("\r", "\n").split("\n")[:_FIRST] if line.strip()]
     header = set(re.split(r"[,;\t ]+", lines[0].lower())) if lines else set()
     if header & {*COLUMNS["path"], *COLUMNS["label"], "youtube_id"}:
         return False
-    return bool(lines) and all(_LINE.fullmatch(line) for line in lines[:-1] or lines)
+    lines = lines[:-1] or lines
+    return bool(lines) and sum(_LINE.fullmatch(line) is not None for line in lines) >= _MOST * len(lines)
 
 
 def _lists(given: Given) -> list[Path]:
@@ -52,15 +55,18 @@ def _lists(given: Given) -> list[Path]:
     if given.path.is_file():
         if not _owns(given.path):
             return []
-        split = _split_of(given.path)
-        pattern = _WORD.sub("*", given.path.stem.lower())
-        beside = [path for path in given.notes if split and path.parent == given.path.parent and path != given.path]
-        return [given.path] + [
-            p for p in beside
-            if _WORD.sub("*", p.stem.lower()) == pattern and p.suffix == given.path.suffix and _owns(p)
-        ]  # fmt: skip
+        beside = [path for path in given.notes if _split_of(given.path) and path != given.path]
+        return [given.path, *(path for path in beside if _alike(path, given.path) and _owns(path))]
     named = [path for path in given.notes if path.suffix.lower() in _SUFFIXES and _split_of(path)]
-    return [path for path in named if _owns(path)]
+    ours = [path for path in named if _owns(path)]
+    # One that is damaged from its first lines on must not be passed over.
+    return [path for path in named if path in ours or any(_alike(path, one) for one in ours)]
+
+
+def _alike(path: Path, other: Path) -> bool:
+    """Whether two files beside each other are named alike but for the split: train_list.txt and val_list.txt."""
+    patterns = {_WORD.sub("*", one.stem.lower()) for one in (path, other)}
+    return len(patterns) == 1 and path.parent == other.parent and path.suffix == other.suffix
 
 
 def _read(given: Given) -> Found:
@@ -85,7 +91,7 @@ def _read(given: Given) -> Found:
 
 def _entries(path: Path, found: Found, split: Split) -> Iterator[tuple[Path, Listing]]:
     """The lines: where the path begins, and a listing whose stem is the path as written."""
-    lines = read_lines(path, found.problems.append) or []
+    lines = read_lines(path, found.refuse) or []
     comma = max(",;\t", key=lambda mark: sum(mark in text for _, text in lines))
     comma = comma if sum(comma in text for _, text in lines) > len(lines) / 2 else None
     cut = [(line, [cell.strip() for cell in text.rsplit(comma, 2)]) for line, text in lines]
@@ -108,12 +114,19 @@ def _entries(path: Path, found: Found, split: Split) -> Iterator[tuple[Path, Lis
 
 def _name_classes(found: Found, given: Given, entries: Sequence[tuple[Path, Listing]]) -> list[tuple[Path, Listing]]:
     """Checks the labels; puts names for numbers where a file has them."""
-    labels = {one.label: one for _, one in reversed(entries) if one.label is not None}
+    labels = {one.label: one for _, one in reversed(entries) if one.label}
     odd = [one for label, one in labels.items() if whole(label) is None]
     if odd and len(odd) < len(labels):
         told = f"has the label {short(odd[-1].label)}, but others are numbers"
         found.problems.append(f"{odd[-1].where} {told}; give all labels as numbers, or all as names")
-        return list(entries)
+        numbered = [whole(one.label) is not None for _, one in entries]
+        right = 2 * sum(numbered) >= len(numbered)  # as most of them
+        entries = [
+            (base, one if number is right else replace(one, label=UNUSABLE))
+            for (base, one), number in zip(entries, numbered, strict=True)
+        ]
+        labels = {one.label: one for _, one in reversed(entries) if one.label}
+        odd = [] if right else odd
     learnt = {one.label for _, one in entries if one.split == "train"}
     for label in sorted(labels.keys() - learnt) if learnt else ():
         found.problems.append(f"{labels[label].where} has the class {short(label)}, which the training list does not have")
@@ -121,16 +134,16 @@ def _name_classes(found: Found, given: Given, entries: Sequence[tuple[Path, List
     if names is None:
         return list(entries)
     numbers = sorted(number for label in labels if (number := whole(label)) is not None)
-    if numbers[0] == 1 and numbers[-1] == len(names):
+    shifted = numbers[0] == 1 and numbers[-1] == len(names)
+    if shifted:
         found.problems.append(f"the labels count from 1 to {len(names)}; they must count from 0")
     elif numbers[-1] >= len(names):
         where = labels[next(label for label in labels if whole(label) == numbers[-1])].where
         found.problems.append(f"{where} has the label {numbers[-1]}; there are {len(names)} classes, 0 to {len(names) - 1}")
-    else:
-        found.classes = names
-        renamed = {label: names[number] for label in labels if (number := whole(label)) is not None}
-        return [(base, Listing(o.stems, renamed[o.label or ""], o.split, o.where, end=o.end)) for base, o in entries]
-    return list(entries)
+    found.classes = names
+    renamed = {label: names[n] for label in labels if (n := whole(label)) is not None and n < len(names) and not shifted}
+    told = [renamed.get(one.label or "", UNUSABLE) for _, one in entries]
+    return [(base, replace(one, label=label)) for (base, one), label in zip(entries, told, strict=True)]
 
 
 def _read_names(given: Given, found: Found) -> tuple[str, ...] | None:
@@ -141,7 +154,7 @@ def _read_names(given: Given, found: Found) -> tuple[str, ...] | None:
     if len(files) > 1:
         found.problems.append(f"{files[0].name} and {files[1].name} both may name the classes; leave one of them")
         return None
-    lines = [text for _, text in read_lines(files[0], found.problems.append) or ()]
+    lines = [text for _, text in read_lines(files[0], found.refuse) or ()]
     numbered = [re.fullmatch(r"(\d{1,9})[\s,;]+(\S.*)", text) for text in lines]
     if lines and all(numbered):
         pairs = [(int(match[1]), match[2].strip()) for match in numbered if match]

@@ -34,7 +34,7 @@ class Listing:
     Attributes:
         stems: the names that its file may have, without ending; the first one is what it is called in sentences. One with
             slashes stands for the end of a path.
-        label: name of its class; None if the list does not tell.
+        label: name of its class; None if the list does not tell, UNUSABLE if what it tells cannot be used.
         split: who sees it.
         where: such as "train.csv line 5".
         group: see Row.
@@ -183,7 +183,7 @@ def _without_repeated(found: Found, listings: Sequence[Listing]) -> list[Listing
             continue
         if other.split != listing.split:
             what = f"lists {key[0]} in {listing.split}, {other.where} in {other.split}"
-        elif other.label != listing.label:
+        elif other.label != listing.label and other.label and listing.label:
             what = f"gives {key[0]} the class '{listing.label}', {other.where} '{other.label}'"
         else:
             what = f"repeats {key[0]} of {other.where}"

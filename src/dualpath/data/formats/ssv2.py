@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.formats.base import Format, Found, Given, Split
+from dualpath.data.formats.base import UNUSABLE, Format, Found, Given, Split
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_head, read_json, read_lines, short, whole
 
@@ -88,7 +88,7 @@ def _read(given: Given) -> Found:
 
 def _read_labels(path: Path, found: Found) -> dict[str, int] | None:
     """Class name to index, from 0 on without a gap; None if the file does not say so."""
-    table = read_json(path, found.problems.append)
+    table = read_json(path, found.refuse)
     if table is None:
         return None
     if not isinstance(table, dict) or not table:
@@ -114,24 +114,24 @@ def _plain(template: str) -> str:
 def _read_answers(path: Path, found: Found, indices: dict[str, int]) -> dict[str, tuple[int, str]]:
     """Line and class of each test video."""
     answers: dict[str, tuple[int, str]] = {}
-    for line, text in read_lines(path, found.problems.append) or ():
+    for line, text in read_lines(path, found.refuse) or ():
         key, semicolon, label = (part.strip() for part in text.partition(";"))
         label = _plain(label)
         if not semicolon or not key or not label:
             found.problems.append(f"{path.name} line {line} is {short(text)}; it must be id;label")
-        elif label not in indices:
-            found.problems.append(f"{path.name} line {line} has the class {short(label)}, which the labels do not have")
         elif key in answers:
             found.problems.append(f"{path.name} line {line} answers {short(key)} again, as line {answers[key][0]}; remove one")
         else:
-            answers[key] = (line, label)
+            if label not in indices:
+                found.problems.append(f"{path.name} line {line} has the class {short(label)}, which the labels do not have")
+            answers[key] = (line, label if label in indices else UNUSABLE)
     return answers
 
 
 def _from_list(
     path: Path, found: Found, split: Split, indices: dict[str, int], answers: dict[str, tuple[int, str]]
 ) -> Iterator[Listing]:
-    entries = read_json(path, found.problems.append)
+    entries = read_json(path, found.refuse)
     if entries is None:
         return
     if not isinstance(entries, list):
@@ -146,12 +146,13 @@ def _from_list(
         template = entry.get("template")
         if template is None and split == "test":
             yield Listing((key,), answers[key][1] if key in answers else None, split, where)
-        elif not isinstance(template, str) or not template:
+            continue
+        label = _plain(template) if isinstance(template, str) else ""
+        if not label:
             found.problems.append(f'{where} (id {short(key)}) has no "template"')
-        elif _plain(template) not in indices:
+        elif label not in indices:
             found.problems.append(f"{where} (id {short(key)}) has the template {short(template)}, which the labels do not have")
-        else:
-            yield Listing((key,), _plain(template), split, where)
+        yield Listing((key,), label if label in indices else UNUSABLE, split, where)
 
 
 def _key(entry: Any) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, SPLIT_NAMES, Format, Found, Given, Row, exists
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, SPLIT_NAMES, UNUSABLE, Format, Found, Given, Row, exists
 from dualpath.data.formats.text import read_records
 
 COLUMNS = {  # what a column means: the names it may have, the first one found counts
@@ -20,7 +20,7 @@ OWN = "labels.csv"
 def read_table(table: Path) -> Found:
     """The rows of a table; a file that is listed and not there is a problem: nobody lists by hand what is not there."""
     found = Found(table.parent, "csv")
-    records = read_records(table, found.problems.append, hint=HOW_TO_LAY_OUT)
+    records = read_records(table, found.refuse, hint=HOW_TO_LAY_OUT)
     if records is None:
         return found
     header = [cell.lower() for cell in records[0][1]]
@@ -41,7 +41,7 @@ def read_table(table: Path) -> Found:
             found.problems.append(f"{table.name} line {line} {problem}")
         if row:
             found.rows.append(row)
-        else:
+        if row is None or row.label == UNUSABLE:
             found.dropped = True
     return found
 
@@ -51,14 +51,14 @@ def _row(root: Path, line: int, values: dict[str, str], *, has_split: bool) -> t
     name, label, split = values["path"], values["label"], values["split"]
     if not name:
         return None, "has no path"
-    if not label:
-        return None, f"has no label for {name}"
     if has_split and split.lower() not in SPLIT_NAMES:
         return None, f"has the split '{split}' for {name}; allowed are {', '.join(SPLIT_NAMES)}"
     path = root / name  # an absolute name replaces the root
     if path.is_relative_to(root):
         name = path.relative_to(root).as_posix()
-    row = Row(path, name, label, SPLIT_NAMES[split.lower()] if has_split else None, values["group"] or None, line)
+    row = Row(path, name, label or UNUSABLE, SPLIT_NAMES[split.lower()] if has_split else None, values["group"] or None, line)
+    if not label:
+        return row, f"has no label for {name}"
     return row, None if exists(path) and path.is_file() else f"names a file that is not there: {path}"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dualpath.data.formats.base import Format, Found, Given, Split, stem
+from dualpath.data.formats.base import UNUSABLE, Format, Found, Given, Split, stem
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_lines, short, whole
 
@@ -65,7 +65,7 @@ def _read(given: Given) -> Found:
 
 def _read_classes(path: Path, found: Found) -> dict[str, int] | None:
     """Class name to its number, from 1 on, in order; None if the file does not say so."""
-    lines = read_lines(path, found.problems.append)
+    lines = read_lines(path, found.refuse)
     if lines is None:
         return None
     numbers: dict[str, int] = {}
@@ -88,7 +88,7 @@ def _read_classes(path: Path, found: Found) -> dict[str, int] | None:
 def _from_list(path: Path, found: Found, split: Split, indices: dict[str, int]) -> list[Listing]:
     listings: list[Listing] = []
     wrong: list[tuple[str, int, int]] = []
-    for line, text in read_lines(path, found.problems.append) or ():
+    for line, text in read_lines(path, found.refuse) or ():
         where = f"{path.name} line {line}"
         name, number = text, None
         if match := re.fullmatch(r"(.*\S)\s+(\d{1,9})", text):
@@ -100,15 +100,16 @@ def _from_list(path: Path, found: Found, split: Split, indices: dict[str, int]) 
             found.problems.append(
                 f"{where} is {short(text)}; it must be Class/v_Class_g01_c01.avi" + " and a number" * (split == "train")
             )
-        elif label not in indices:
+            continue
+        if label not in indices:
             found.problems.append(f"{where} has the class {short(label)}, which classInd.txt does not have")
+            label = UNUSABLE
         elif number is None and split == "train":
             found.problems.append(f"{where} has no label after {short(name)}")
-        else:
-            if number is not None and number != indices[label]:
-                wrong.append((where, number, indices[label]))
-            group = word.rpartition("_c")[0] if video else None
-            listings.append(Listing((word,), label, split, where, group=group))
+        elif number is not None and number != indices[label]:
+            wrong.append((where, number, indices[label]))
+        group = word.rpartition("_c")[0] if video else None
+        listings.append(Listing((word,), label, split, where, group=group))
     if len(wrong) > 1 and len(wrong) == len(listings) and all(number == right - 1 for _, number, right in wrong):
         found.problems.append(f"{path.name} counts its labels from 0, but classInd.txt from 1; add 1 to each")
     else:

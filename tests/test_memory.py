@@ -1,0 +1,44 @@
+"""Memory is kept for the next tensor, by this process and its children."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dualpath.memory import KEPT
+
+PROGRAM = """
+import os, resource, sys
+if "keep" in sys.argv:
+    from dualpath.memory import keep_memory
+    keep_memory()
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def round_trip():
+    block = libc.malloc(12_000_000)
+    ctypes.memset(block, 1, 12_000_000)
+    libc.free(block)
+round_trip()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    round_trip()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*words: str, **environment: str) -> int:
+    run = [sys.executable, "-c", PROGRAM, *words]
+    inherited = {name: value for name, value in os.environ.items() if name not in KEPT}
+    return int(subprocess.run(run, check=True, capture_output=True, text=True, env=inherited | environment).stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_pages_are_mapped_once() -> None:
+    pages = 12_000_000 // 4096
+    assert faults("keep") < pages / 4
+    # What the user has set stays: everything from 4096 bytes on comes and goes.
+    assert faults("keep", MALLOC_MMAP_THRESHOLD_="4096", MALLOC_TRIM_THRESHOLD_="4096") > 4 * pages
