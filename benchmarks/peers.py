@@ -76,6 +76,7 @@ def authors(*, mode: str, autocast: bool, batch_size: int, num_frames: int = 32,
         optimizer.step()
 
     step = learn if mode == "training" else infer
+    step()
     dtype = "bfloat16" if autocast else "float32"
     return Work(step, clips=batch_size, products=watch(step), dtype=dtype, device=str(place), facts={"num_frames": num_frames})
 

@@ -21,6 +21,7 @@ def bench_verb(words: Sequence[str]) -> int:
     from dualpath.engine.entries import ask_methods, make_entries, read_entries
     from dualpath.engine.machine import describe_machine
     from dualpath.engine.progress import Bar
+    from dualpath.errors import DualPathError
     from dualpath.files import write_whole
     from dualpath.flags import Parser, fill
     from dualpath.methods import METHODS
@@ -45,6 +46,8 @@ def bench_verb(words: Sequence[str]) -> int:
     common |= {"num_frames": options.num_frames}
     asked = ask_methods([name.strip() for name in options.methods.split(",") if name.strip()], {})
     asked |= read_entries(Path(options.entries)) if options.entries else {}
+    if not asked:
+        raise DualPathError("nothing to measure: give methods with --methods or entries in a file with --entries")
     entries = {label: common | given for label, given in asked.items()}
     make_entries(entries, base=RunConfig())  # what cannot be is told before anything is measured
     candidates = candidates_of(entries, config)
@@ -57,6 +60,7 @@ def bench_verb(words: Sequence[str]) -> int:
         output.mkdir(parents=True, exist_ok=True)
         write_whole(output / "bench.json", json.dumps(told, indent=2) + "\n")
         write_whole(output / "bench.md", speed_markdown(found))
-        (output / "bench.png").write_bytes(speed_picture(found, ours=list(entries)))
+        if picture := speed_picture(found, ours=[one.label for one in candidates]):
+            write_whole(output / "bench.png", picture)
     print(json.dumps(told, indent=2) if options.json else speed_table(found, machine))
     return 1 if any(one.problem for one in found) else 0

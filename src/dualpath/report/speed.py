@@ -99,8 +99,10 @@ def speed_json(measured: Sequence[Measured], *, machine: str, command: str, vers
 
 
 def speed_picture(measured: Sequence[Measured], *, ours: Sequence[str]) -> bytes:
-    """Bars of clips a second by group, with the ceiling as a line across the bar; a PNG."""
+    """Bars of clips a second by group, with the ceiling as a line across the bar; a PNG, empty if nothing was measured."""
     shown = [one for one in measured if not one.problem and not _is_ceiling(one)]
+    if not shown:
+        return b""
     by_label = {one.candidate.label: one for one in measured}
     groups = list(dict.fromkeys(one.candidate.group for one in shown))
     heights = [sum(one.candidate.group == group for one in shown) + 1 for group in groups]

