@@ -16,6 +16,7 @@ from dualpath.engine.config import RunConfig
 from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.engine.entries import make_entries
 from dualpath.engine.learner import Learner, Micro
+from dualpath.memory import keep_memory
 from dualpath.methods import build_model, count_parameters
 from dualpath.nn.zoo import random_backbone
 from dualpath.speed.products import watch
@@ -82,6 +83,7 @@ def training(
 def _model(
     settings: Mapping[str, Any], num_classes: int, batch_size: int, precision: Precision, device: str
 ) -> tuple[Any, Tensor, RunConfig]:
+    keep_memory()  # as the command line does
     place = torch.device(device) if device else pick_device()
     (entry,) = make_entries({"one": settings}, base=RunConfig(sampling=SamplingConfig(num_frames=32)))
     config = entry.config

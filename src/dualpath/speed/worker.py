@@ -8,12 +8,15 @@ One line of JSON each. Whatever else the candidate prints goes to stderr.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +103,9 @@ def _mark(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device) / 1e9
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would hide what a step takes
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         try:
