@@ -69,7 +69,10 @@ class Section:
 
 SECTIONS = (
     Section("rivals", "DualPath and its rivals", "rivals.yaml", "motion", "Ten classes; only the order of frames tells them."),
-    Section("paths-motion", "Each path alone: motion", "paths.yaml", "motion", "Without order 50 % is the most, but one frame off the middle of the clip betrays some directions."),
+    Section(
+        "paths-motion", "Each path alone: motion", "paths.yaml", "motion",
+        "Without order 50 % is the most, but one frame off the middle of the clip betrays some directions.",
+    ),
     Section(
         "paths-appearance", "Each path alone: appearance", "paths.yaml", "appearance", "A single frame tells all eight classes."
     ),

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PROTOCOL = "take clips as dense-16x4, segment-8 .. do; by default as in the training"
-CHECKED = "output folder of `dualpath data check`: its quarantine is honoured, and nothing is read that it has read"
 
 HELP = """usage: dualpath VERB ...
 
@@ -110,17 +108,10 @@ def _fill(config: type[T], options: Namespace) -> T:
     return fill(config, options)
 
 
-def _check_given(verb: str, options: Namespace) -> None:
-    """That DATA and --output are there, where a file of settings may be read before them."""
-    missing = [name for name, given in (("data", options.data), ("--output", options.output)) if given is None]
-    if missing:
-        raise DualPathError(f"missing: {', '.join(missing)}; see dualpath {verb} --help")
-
-
 def _train(words: Sequence[str]) -> int:
     from dualpath.engine.config import DataConfig
     from dualpath.engine.train import RunConfig, TrainConfig, preview, train
-    from dualpath.flags import chosen_method
+    from dualpath.flags import CHECKED, check_given, chosen_method
     from dualpath.methods import METHODS, find_method
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.recipes import read_config, recipe_names
@@ -162,7 +153,7 @@ def _train(words: Sequence[str]) -> int:
         return 0
     if options.num_classes is not None:
         raise DualPathError("the classes are counted in DATA; --num_classes is for --dry_run without it")
-    _check_given("train", options)
+    check_given("train", options)
     output = Path(options.output)
     checked = Path(options.checked) if options.checked else None
     results = train(Path(options.data), output, config, resume=options.resume, checked=checked)
@@ -174,6 +165,7 @@ def _train(words: Sequence[str]) -> int:
 def _evaluate(words: Sequence[str]) -> int:
     from dualpath.data.formats import FORMATS
     from dualpath.engine.verbs import evaluate_data
+    from dualpath.flags import CHECKED
     from dualpath.report.tables import accuracy_table
     from dualpath.video.protocols import ViewsConfig
 
@@ -271,116 +263,19 @@ def _convert(words: Sequence[str]) -> int:
 
 
 def _compare(words: Sequence[str]) -> int:
-    from shlex import join
+    from dualpath.cli_compare import compare_verb
 
-    from dualpath.engine.clip_store import CLIP_STORE_GB
-    from dualpath.engine.compare import compare
-    from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
-    from dualpath.engine.entries import ask_methods, make_entries, read_entries, read_numbers
-    from dualpath.methods import METHODS
-    from dualpath.nn.zoo import BackboneConfig
-    from dualpath.recipes import read_config
-    from dualpath.report.compare import comparison_table, write_comparison
-    from dualpath.video.protocols import ViewsConfig
-    from dualpath.video.sampling import SamplingConfig
-    from dualpath.video.transforms import TransformConfig
-
-    rest, settings, source = read_config(words)
-    told = "Train and evaluate methods on the same data, views and budget; --resume continues."
-    parser = _parser("compare", told, words="DATA --output DIR")
-    parser.add_argument("data", type=str, nargs="?", help="folder or CSV file, as for train, with test videos of its own")
-    parser.add_argument("--output", type=str, metavar="DIR", help="new folder for all runs and the results")
-    parser.add_argument("--resume", action="store_true", help="continue the comparison in --output")
-    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
-    parser.add_argument("--config", metavar="FILE", help="YAML file with any of these flags")
-    parser.add_argument("--methods", type=str, default="", help=f"with commas between them, of {', '.join(METHODS)}")
-    parser.add_argument("--entries", type=str, default=None, help="YAML: a label to {method: ..., any setting of its own}")
-    parser.add_argument("--seeds", type=str, default="0", help="with commas between them; a run for each")
-    told = "1,2,3: official splits of HMDB51 or UCF101, a run for each; the result of a seed is their mean, as published"
-    parser.add_argument("--folds", type=str, metavar="N,...", help=told)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--clip_store",
-        type=float,
-        default=CLIP_STORE_GB,
-        help="most GB of disk for decoded training clips, which the runs of a seed share until they are done; 0 keeps none",
-    )
-    parser.add_names("protocol", "views")
-    for part in (DataConfig, BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
-        parser.add_class_arguments(part, skip={"seed"} if part is TrainConfig else None)
-    # Nothing is chosen by validation, so all training videos are learnt from.
-    parser.set_defaults(val_fraction=0.0, eval_every=0)
-    # Of each method that has such an option: what it may be is the method's to say.
-    of_methods = sorted({f.name for method in METHODS.values() for f in fields(method.config)})
-    for name in of_methods:
-        having = ", ".join(m for m, method in METHODS.items() if name in {f.name for f in fields(method.config)})
-        parser.add_argument(f"--{name}", type=Any, default=None, help=f"an option of {having}, for those of --methods")
-    options = parser.read(rest, settings, source=source)
-    _check_given("compare", options)
-    options.seed = 0
-    base = RunConfig(
-        backbone=_fill(BackboneConfig, options),
-        sampling=_fill(SamplingConfig, options),
-        transform=_fill(TransformConfig, options),
-        views=_fill(ViewsConfig, options),
-        training=_fill(TrainConfig, options),
-        data=_fill(DataConfig, options),
-    )
-    given = {name: getattr(options, name) for name in of_methods if getattr(options, name) is not None}
-    asked = ask_methods([name.strip() for name in options.methods.split(",") if name.strip()], given)
-    entries = make_entries(asked, read_entries(Path(options.entries)) if options.entries else {}, base=base)
-    output = Path(options.output)
-    found = compare(
-        Path(options.data),
-        output,
-        entries,
-        read_numbers(options.seeds, what="seeds", such_as="--seeds 0,1,2"),
-        base=base,
-        folds=() if options.folds is None else read_numbers(options.folds, what="folds", such_as="--folds 1,2,3"),
-        resume=options.resume,
-        checked=Path(options.checked) if options.checked else None,
-        clip_store=options.clip_store,
-    )
-    told = write_comparison(found, output, command=join(["dualpath", "compare", *(w for w in words if w != "--resume")]))
-    print(json.dumps(told, indent=2) if options.json else comparison_table(found))
-    print(f"compare.md, compare.json and compare.png are in {output}", file=sys.stderr)
-    return 0
+    return compare_verb(words)
 
 
 def _info(words: Sequence[str]) -> int:
-    from dualpath.engine.info import InfoConfig, find_costs
-    from dualpath.flags import ALL, chosen_method
-    from dualpath.methods import METHODS, find_method
-    from dualpath.nn.zoo import BackboneConfig
-    from dualpath.report.tables import info_table
-    from dualpath.video.protocols import ViewsConfig
-    from dualpath.video.sampling import SamplingConfig
+    from dualpath.cli_compare import info_verb
 
-    method = chosen_method(words, {})
-    parser = _parser("info", "What a method costs on a backbone: parameters, multiply-adds, memory; without data or weights.")
-    names = ", ".join([*METHODS, ALL])
-    parser.add_argument("--method", metavar="NAME", default="dualpath", help=f"one of {names}")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_method(method)
-    parser.add_class_arguments(BackboneConfig, skip={"weights"})
-    parser.add_names("protocol", "views")
-    for part in (InfoConfig, SamplingConfig, ViewsConfig):
-        parser.add_class_arguments(part)
-    options = _parse(parser, words)
-    info = find_costs(
-        None if method == ALL else method,
-        None if method == ALL else _fill(find_method(method).config, options),
-        backbone=_fill(BackboneConfig, options),
-        config=_fill(InfoConfig, options),
-        sampling=_fill(SamplingConfig, options),
-        views=_fill(ViewsConfig, options),
-    )
-    print(json.dumps(info.as_json(), indent=2) if options.json else info_table(info))
-    return 0
+    return info_verb(words)
 
 
 def _bench(words: Sequence[str]) -> int:
-    from dualpath.cli_bench import bench_verb
+    from dualpath.cli_compare import bench_verb
 
     return bench_verb(words)
 

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 ALL = "all"
 """What --method is given for all methods."""
+CHECKED = "output folder of `dualpath data check`: its quarantine is honoured, and nothing is read that it has read"
+"""Help of --checked."""
 
 _BOOLEANS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _COUNTS = {2: "two ", 3: "three ", 4: "four "}
@@ -286,3 +288,10 @@ def _metavar(kind: Any) -> str:
     if get_origin(kind) is dict:
         return "NAME=N,..."
     return {int: "N", float: "X", bool: "[true|false]"}.get(kind, "TEXT")
+
+
+def check_given(verb: str, options: Namespace) -> None:
+    """That DATA and --output are there, where a file of settings may be read before them."""
+    missing = [name for name, given in (("data", options.data), ("--output", options.output)) if given is None]
+    if missing:
+        raise DualPathError(f"missing: {', '.join(missing)}; see dualpath {verb} --help")
