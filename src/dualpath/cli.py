@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        Exit code: 0 done, 1 checked data are not usable, 2 something given cannot be used (one sentence on stderr),
+        Exit code: 0 done, 1 checked data are not usable or not all could be measured, 2 something given cannot be used
+        (one sentence on stderr),
         128 + n stopped by signal n.
     """
     words = list(sys.argv[1:] if argv is None else argv)

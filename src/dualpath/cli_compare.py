@@ -11,6 +11,7 @@ from typing import Any
 
 
 def compare_verb(words: Sequence[str]) -> int:
+    """Trains and evaluates methods on equal terms; gives the exit code."""
     from shlex import join
 
     from dualpath.engine.clip_store import CLIP_STORE_GB
@@ -89,6 +90,7 @@ def compare_verb(words: Sequence[str]) -> int:
 
 
 def info_verb(words: Sequence[str]) -> int:
+    """Tells what methods cost; gives the exit code."""
     from dualpath.engine.info import InfoConfig, find_costs
     from dualpath.flags import ALL, Parser, chosen_method, fill
     from dualpath.methods import METHODS, find_method
@@ -163,14 +165,18 @@ def bench_verb(words: Sequence[str]) -> int:
         raise DualPathError("nothing to measure: give methods with --methods or entries in a file with --entries")
     entries = {label: common | given for label, given in asked.items()}
     make_entries(entries, base=RunConfig())  # what cannot be is told before anything is measured
+    output = Path(options.output) if options.output else None
+    if output is not None:  # told before minutes are spent
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise DualPathError(f"the output {output} cannot be a folder ({problem.strerror}); give another one") from problem
     candidates = candidates_of(entries, config)
     with Bar("measuring", total=stages(candidates, config.rounds)) as bar:
         found = measure(candidates, rounds=config.rounds, seconds=config.seconds, threads=config.threads, progress=bar.update)
     machine = describe_machine(pick_device())
     told = speed_json(found, machine=machine, command=join(["dualpath", "bench", *words]), versions=versions())
-    if options.output:
-        output = Path(options.output)
-        output.mkdir(parents=True, exist_ok=True)
+    if output is not None:
         write_whole(output / "bench.json", json.dumps(told, indent=2) + "\n")
         write_whole(output / "bench.md", speed_markdown(found))
         if picture := speed_picture(found, ours=[one.label for one in candidates]):

@@ -30,6 +30,7 @@ def test_bench_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--methods", ""], "nothing to measure"),
         (["--num_frames", "5"], "5 frames do not fill framesets"),
         (["--rounds", "0"], "rounds is 0"),
+        (["--output", "/dev/null"], "the output /dev/null cannot be a folder"),
     ],
 )
 def test_what_cannot_be_measured_ends_with_2(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

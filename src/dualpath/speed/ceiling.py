@@ -89,10 +89,3 @@ def packed_linear(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
     """
     packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), x.shape[0])
     return lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
-
-
-def copy_gb_s(device: torch.device, *, size: int = 1 << 28) -> float:
-    """How many 1e9 bytes a second are read and written when memory is copied, the best of several tries."""
-    source = torch.zeros(size, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    return 2 * size / _time(lambda: target.copy_(source), device) / 1e9
