@@ -58,7 +58,7 @@ class Learner:
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=training.peak_lr)
+        optimizer = torch.optim.AdamW(groups, lr=training.peak_lr, fused=True)
         self._wrapped, self._fabric_optimizer = self._fabric.setup(model, optimizer)
         self.optimizer: torch.optim.Optimizer = self._fabric_optimizer.optimizer
 

@@ -56,7 +56,7 @@ def adaptformer_step(
     layer: Layer, adapter: Adapter, tokens: Float[Tensor, "n l d"], *, scale: float, adapter_input: Source
 ) -> Float[Tensor, "n m d"]:
     """One frozen block with a scaled adapter beside its MLP."""
-    tokens = layer.keep_read(tokens + layer.attend(layer.norm1(tokens)))
+    tokens = layer.keep_read(tokens) + layer.attend_read(layer.norm1(tokens))
     normed = layer.norm2(tokens)
     adapted = adapter(tokens if adapter_input == "residual" else normed)
     return tokens + layer.transform(normed) + scale * adapted

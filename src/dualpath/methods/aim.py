@@ -107,7 +107,7 @@ def aim_step(
     if adapters.before is not None:
         moments = moments + adapters.before(moments)
     tokens = tokens + across_space(adapters.time(layer.mix(moments)), tokens.shape[1])
-    attended = layer.keep_read(layer.attend(layer.norm1(tokens)))
+    attended = layer.attend_read(layer.norm1(tokens))
     tokens = layer.keep_read(tokens) + attended + adapters.space(attended)
     normed = layer.norm2(tokens)
     return tokens + layer.transform(normed) + scale * adapters.mlp(normed)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dualpath.errors import DualPathError
 from dualpath.methods.base import check_size, spread
 from dualpath.methods.options import DualPathConfig, Place
-from dualpath.nn.adapters import BlockAdapters, Classifier
+from dualpath.nn.adapters import BlockAdapters, Classifier, made_again
 from dualpath.nn.backbone import Backbone, Layer
 from dualpath.nn.framesets import cell_size, encode_positions, encode_times_as_uploaded, pack, shrink
 
@@ -37,14 +37,17 @@ def adapted_step(
     """One frozen block with a path's adapters beside ("parallel") or on top ("serial") of its attention and its MLP."""
     normed = layer.norm1(tokens)
     if places[0] == "parallel":
-        tokens = tokens + layer.attend(normed) + adapters.attention(normed)
+        with made_again(normed, None if layer.again else partial(layer.norm1, tokens)):
+            added = adapters.attention(layer.keep_read(normed))
+        tokens = layer.keep_read(tokens) + layer.attend_read(normed) + added
     else:
-        attended = layer.attend(normed if adapters.before is None else adapters.before(normed))
-        tokens = tokens + adapters.attention(attended)
-    tokens = layer.keep_read(tokens)
+        attended = layer.attend_read(normed if adapters.before is None else adapters.before(normed))
+        tokens = layer.keep_read(tokens) + adapters.attention(attended)
     normed = layer.norm2(tokens)
     if places[1] == "parallel":
-        return tokens + layer.transform(normed) + adapters.mlp(normed)
+        with made_again(normed, None if layer.again else partial(layer.norm2, tokens)):
+            added = adapters.mlp(normed)
+        return tokens + layer.transform(normed) + added
     return tokens + adapters.mlp(layer.transform(normed))
 
 

@@ -87,6 +87,7 @@ def _inject(backbone: Backbone, config: LoRAConfig) -> None:
             module.qkv_bias_separate = True
     settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=names, bias="none")
     peft.inject_adapter_in_model(settings, backbone.vit)
+    backbone.forget_frozen()
     for name, value in backbone.vit.named_parameters():
         if value.requires_grad:
             value.data = value.data.float()  # PEFT makes them in the dtype of the frozen weights

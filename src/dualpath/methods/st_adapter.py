@@ -106,7 +106,7 @@ def st_adapter_step(
 ) -> Float[Tensor, "n m d"]:
     """One frozen block with adapters before its attention and its MLP."""
     tokens = adapt(layer, adapters.attention, tokens, num_frames)
-    tokens = layer.keep_read(tokens + layer.attend(layer.norm1(tokens)))
+    tokens = layer.keep_read(tokens) + layer.attend_read(layer.norm1(tokens))
     tokens = adapt(layer, adapters.mlp, tokens, num_frames)
     return tokens + layer.transform(layer.norm2(tokens))
 

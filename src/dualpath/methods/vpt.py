@@ -57,10 +57,9 @@ def prompted_step(
     """A frozen layer on tokens that hold `count` prompts before the patches, with new prompts in their place if given."""
     if prompts is not None:
         tokens = _place(tokens, prompts, at=layer.prefix - count, instead_of=count)
-    tokens = tokens + layer.attend(layer.norm1(tokens))
-    if layer.last:
+    tokens = layer.keep_read(tokens) + layer.attend_read(layer.norm1(tokens))
+    if layer.last:  # nothing reads the prompts; behind [CLS] alone there are none
         tokens = torch.cat([tokens[:, : layer.prefix - count], tokens[:, layer.prefix :]], dim=1)
-    tokens = layer.keep_read(tokens)
     return tokens + layer.transform(layer.norm2(tokens))
 
 

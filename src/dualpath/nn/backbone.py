@@ -40,6 +40,7 @@ class Layer(ABC):
         prefix: tokens in front of the patches.
         grid: rows and columns of the patch tokens.
         last: nothing but the read-out follows.
+        again: the backward pass computes the whole layer again, so no thrift is needed within.
     """
 
     block: Any
@@ -47,6 +48,7 @@ class Layer(ABC):
     prefix: int
     grid: Size
     last: bool
+    again: bool
 
     def enter(self, tokens: Float[Tensor, "n k c"]) -> Float[Tensor, "n l d"]:
         """What comes before the block: the merging of patches where a stage of Swin begins, else nothing."""
@@ -59,6 +61,10 @@ class Layer(ABC):
     @abstractmethod
     def attend(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
         """The block's attention, as the backbone does it."""
+
+    def attend_read(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
+        """Attention, of which only what `keep_read` keeps goes on; less work where that is [CLS] alone."""
+        return self.keep_read(self.attend(normed))
 
     @abstractmethod
     def mix(self, normed: Float[Tensor, "n s d"]) -> Float[Tensor, "n s d"]:
@@ -95,6 +101,7 @@ class Backbone(nn.Module, ABC):
         pooled: width of what is read out before the backbone's own projection.
         features: f, what is read out: the width behind that projection, or `pooled` where it has none.
         gradient_checkpointing: compute layers again in the backward pass instead of keeping what they computed.
+        frozen: how the frozen parts of each layer are computed (nn/frozen.py), made when a layer is first used.
     """
 
     vit: Any  # timm's model; to a type checker its parts are "Tensor or Module", which fits nothing
@@ -120,6 +127,8 @@ class Backbone(nn.Module, ABC):
         self.pooled: int = self.vit.head_hidden_size
         self.features: int = self.vit.head.out_features if isinstance(vit.head, nn.Linear) else self.pooled
         self.gradient_checkpointing = False
+        self.frozen: dict[int, Any] = {}
+        self.vit.register_load_state_dict_post_hook(self._loaded)
         self._autocast: torch.dtype | None = None
         self.normalise_with(mean, std)
 
@@ -171,8 +180,24 @@ class Backbone(nn.Module, ABC):
         self.register_buffer("_shift", torch.tensor(mean, device=device).view(-1, 1, 1) * 255, persistent=False)
         self.register_buffer("_scale", 1 / (torch.tensor(std, device=device).view(-1, 1, 1) * 255), persistent=False)
 
+    def forget_frozen(self) -> None:
+        """To be called when weights were changed, moved, unfrozen or given company: copies of them may be in use."""
+        self.frozen.clear()
+
+    def _loaded(self, module: nn.Module, keys: Any) -> None:
+        del module, keys
+        self.forget_frozen()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Backbone:
+        self.forget_frozen()
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"frozen": {}}  # packed weights cannot be copied or sent
+
     def store_in(self, dtype: torch.dtype) -> None:
         """Stores the weights in another type. Rotary positions stay in fp32: in bf16 their angles would be wrong."""
+        self.forget_frozen()
         rope, self.vit.rope = getattr(self.vit, "rope", None), None
         self.vit.to(dtype)
         self.vit.rope = rope
@@ -192,6 +217,7 @@ class Backbone(nn.Module, ABC):
 
         All weights are then stored in fp32, which is what AdamW needs, and `computing` casts where they were not.
         """
+        self.forget_frozen()
         if self.dtype != torch.float32:
             self._autocast = self.dtype
             self.store_in(torch.float32)
@@ -301,7 +327,7 @@ class Backbone(nn.Module, ABC):
 def plain_step(layer: Layer, part: None, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
     """What a layer does in the frozen backbone itself."""
     del part
-    tokens = layer.keep_read(tokens + layer.attend(layer.norm1(tokens)))
+    tokens = layer.keep_read(tokens) + layer.attend_read(layer.norm1(tokens))
     return tokens + layer.transform(layer.norm2(tokens))
 
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
 from dualpath.nn.backbone import Backbone, Layer, Size
+from dualpath.nn.frozen import FrozenAttention, FrozenMlp
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,31 @@ class VitLayer(Layer):
 
     Attributes:
         read: how many tokens, from the first on, are read after the last layer; 0 for all.
+        attention, mlp: how the block's frozen parts are computed; None where its own modules do it.
     """
 
     read: int
+    attention: FrozenAttention | None
+    mlp: FrozenMlp | None
 
     def attend(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
         """Attention and LayerScale."""
-        return self.block.ls1(self.block.attn(normed))
+        if self.attention is None:
+            return self.block.ls1(self.block.attn(normed))
+        return self.block.ls1(self.attention(normed, fused=self.block.attn.fused_attn))
 
     mix = attend  # its attention knows no positions
 
+    def attend_read(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
+        """See Layer."""
+        kept = self.keep_read(normed).shape[1]
+        if self.attention is None or kept == normed.shape[1]:
+            return self.keep_read(self.attend(normed))
+        return self.block.ls1(self.attention(normed, asked=kept, fused=self.block.attn.fused_attn))
+
     def transform(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
         """MLP and LayerScale."""
-        return self.block.ls2(self.block.mlp(normed))
+        return self.block.ls2((self.mlp or self.block.mlp)(normed))
 
     def keep_read(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
         """[CLS] alone after the last attention, where the read-out is [CLS]."""
@@ -69,6 +82,13 @@ class VitBackbone(Backbone):
 
     _block: type[nn.Module] = Block
     _read = 1
+
+    def _frozen_parts(self, number: int) -> tuple[FrozenAttention | None, FrozenMlp | None]:
+        """Of a block; made once, see Backbone.forget_frozen."""
+        if number not in self.frozen:
+            block = self.vit.blocks[number]
+            self.frozen[number] = FrozenAttention.of(block.attn), FrozenMlp.of(block.mlp)
+        return self.frozen[number]
 
     def _widths(self) -> tuple[int, ...]:
         return (self.vit.embed_dim,) * len(self.vit.blocks)
@@ -108,7 +128,17 @@ class VitBackbone(Backbone):
         grid = self.grid_of(size or (self.size, self.size))
         read = self._read if self.vit.global_pool == "token" else 0
         for number, block in enumerate(self.vit.blocks):
-            yield VitLayer(block, self.width, self.prefix + extra, grid, number == self.depth - 1, read)
+            frozen = self._frozen_parts(number)
+            yield VitLayer(
+                block,
+                self.width,
+                self.prefix + extra,
+                grid,
+                number == self.depth - 1,
+                self.gradient_checkpointing,
+                read,
+                *frozen,
+            )
 
     def finish(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
         """See Backbone."""
@@ -177,7 +207,18 @@ class EvaBackbone(VitBackbone):
         read = self._read if self.vit.global_pool == "token" else 0
         for number, block in enumerate(self.vit.blocks):
             turn = rope[number] if rope is not None and mixed else rope
-            yield EvaLayer(block, self.width, self.prefix + extra, grid, number == self.depth - 1, read, turn)
+            yield EvaLayer(
+                block,
+                self.width,
+                self.prefix + extra,
+                grid,
+                number == self.depth - 1,
+                self.gradient_checkpointing,
+                read,
+                None,
+                None,
+                turn,
+            )
 
     def _turns(self, grid: Size) -> Float[Tensor, "*b p r"]:
         rope = self.vit.rope
@@ -260,7 +301,7 @@ class SwinBackbone(Backbone):
                 before, grid = grid, (-(-grid[0] // 2), -(-grid[1] // 2))
             for block in stage.blocks:
                 number += 1
-                yield SwinLayer(block, block.dim, 0, grid, number == self.depth, merge, before)
+                yield SwinLayer(block, block.dim, 0, grid, number == self.depth, self.gradient_checkpointing, merge, before)
                 merge = None
 
     def finish(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:

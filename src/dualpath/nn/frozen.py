@@ -1,0 +1,285 @@
+"""Attention and MLP of a plain vision block, computed as weights allow that never change.
+
+    attend      x --qkv--> q k v --softmax(q k' / sqrt w) v--> --proj-->
+    transform   x --fc1--> activation --fc2-->
+
+Equal to the block's own modules (tests/nn/test_frozen.py holds them against timm's), at a fraction of the cost:
+
+    packed      in bf16 on a CPU the weights lie in the layout in which oneDNN multiplies best; nothing is cast
+    QuickGELU   x sigmoid(1.702 x) is SiLU(1.702 x) / 1.702: both factors go into the weights that are packed
+    asked       where only [CLS] is read behind an attention, only its query is made
+    backward    keeps q, k, v and what enters the activation; scores are computed again; no weight gets a gradient
+
+    n pictures   l tokens   r of them asked, the first ones   d width   h heads   w width of a head
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from timm.layers import Attention, Mlp
+from timm.layers.activations import QuickGELU
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+QUICK = 1.702
+"""QuickGELU's factor."""
+
+
+class FrozenLinear:
+    """x W' + b with a W that never changes; and a gradient's way back, which needs W alone.
+
+    Args:
+        weight: W, (outputs, inputs).
+        bias: b; None for zero.
+    """
+
+    def __init__(self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None) -> None:
+        self.bias = None if bias is None else bias.detach()
+        self._packed = _pack(weight.detach())
+        self._weight = weight.detach() if self._packed is None else None
+        self._turned: Tensor | None = None
+
+    @property
+    def weight(self) -> Float[Tensor, "o i"]:
+        """W; a copy where it is packed."""
+        if self._weight is not None:
+            return self._weight
+        assert self._packed is not None
+        return self._packed.to_dense()
+
+    def __call__(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+        """Forwards."""
+        if self._packed is None:
+            return F.linear(x, self.weight, self.bias)
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Linear.apply(x, self)  # pyright: ignore[reportReturnType]
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+
+    def back(self, grad: Float[Tensor, "*n o"]) -> Float[Tensor, "*n i"]:
+        """The gradient of what came out to that of what went in."""
+        if self._packed is None:
+            return grad @ self.weight
+        if self._turned is None:
+            self._turned = _pack(self.weight.t())
+        return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
+
+
+class _Linear(torch.autograd.Function):
+    """A packed product, whose own operation has no way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: FrozenLinear) -> Tensor:
+        ctx.layer = layer
+        return layer(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ctx.layer.back(grads[0]), None
+
+
+def _pack(weight: Float[Tensor, "o i"]) -> Tensor | None:
+    """In oneDNN's own layout; None where that gains nothing: 10 to 20 % of a product in bf16, none in fp32."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()) if _is_packed(weight) else None
+
+
+def _is_packed(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
+
+
+@dataclass
+class FrozenAttention:
+    """timm's Attention.
+
+    Attributes:
+        qkv: d to 3 h w, queries first.
+        query, key_value: its parts, made when only some tokens are asked.
+        proj: h w to d.
+        heads: h.
+        scale: of the scores.
+    """
+
+    qkv: FrozenLinear
+    proj: FrozenLinear
+    heads: int
+    scale: float
+    query: FrozenLinear | None = None
+    key_value: FrozenLinear | None = None
+
+    @classmethod
+    def of(cls, module: Any) -> FrozenAttention | None:
+        """None if it is another kind, does more than what is computed here, or is trained."""
+        if type(module) is not Attention or not _is_frozen(module, "qkv", "proj"):
+            return None
+        if module.gate is not None or any(
+            type(part) is not nn.Identity for part in (module.q_norm, module.k_norm, module.norm)
+        ):
+            return None
+        qkv, proj = (FrozenLinear(layer.weight, layer.bias) for layer in (module.qkv, module.proj))
+        return cls(qkv, proj, module.num_heads, module.scale)
+
+    def __call__(self, x: Float[Tensor, "n l d"], *, asked: int | None = None, fused: bool = True) -> Float[Tensor, "n r d"]:
+        """What the first tokens, by default all, find in all.
+
+        Args:
+            x: normed tokens.
+            asked: r.
+            fused: by torch's kernel; else by plain products, in the backward pass too.
+        """
+        if fused:
+            q, k, v = self.split(x, asked)
+            found = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+            return self.proj(found.transpose(1, 2).flatten(2))
+        return _Attend.apply(x, self, asked)  # pyright: ignore[reportReturnType]
+
+    def split(self, x: Float[Tensor, "n l d"], asked: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (n, h, r, w), keys and values (n, h, l, w): views of what the products gave."""
+        if asked is None:
+            q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            return q, k, v
+        query, key_value = self._parts()
+        k, v = key_value(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return query(x[:, :asked]).unflatten(-1, (self.heads, -1)).transpose(1, 2), k, v
+
+    def join(self, q: Float[Tensor, "n h r w"] | None, rest: Float[Tensor, "m n h l w"]) -> Float[Tensor, "n l d"]:
+        """The gradients of what `split` gave to that of its x: all three in one tensor, or those of the queries apart."""
+        rest = rest.permute(1, 3, 0, 2, 4).flatten(2)
+        if q is None:
+            return self.qkv.back(rest)
+        query, key_value = self._parts()
+        x = key_value.back(rest)
+        x[:, : q.shape[2]] += query.back(q.transpose(1, 2).flatten(2))
+        return x
+
+    def _parts(self) -> tuple[FrozenLinear, FrozenLinear]:
+        if self.query is None or self.key_value is None:
+            weight, bias, d = self.qkv.weight, self.qkv.bias, self.qkv.weight.shape[0] // 3
+            self.query = FrozenLinear(weight[:d], None if bias is None else bias[:d])
+            self.key_value = FrozenLinear(weight[d:], None if bias is None else bias[d:])
+        return self.query, self.key_value
+
+
+class _Attend(torch.autograd.Function):
+    """Attention by plain products, which on a CPU in bf16 are faster backwards than the fused kernel (EXPERIMENTS.md)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, attention: FrozenAttention, asked: int | None) -> Tensor:
+        q, k, v = (part.contiguous() for part in attention.split(x, asked))
+        ctx.attention = attention
+        ctx.save_for_backward(q, k, v)
+        found = _weights(q.flatten(0, 1), k.flatten(0, 1), attention.scale) @ v.flatten(0, 1)
+        return attention.proj(found.unflatten(0, q.shape[:2]).transpose(1, 2).flatten(2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        attention: FrozenAttention = ctx.attention
+        q, k, v = (part.flatten(0, 1) for part in ctx.saved_tensors)
+        found = attention.proj.back(grads[0]).unflatten(-1, (attention.heads, -1)).transpose(1, 2).flatten(0, 1)
+        weights = _weights(q, k, attention.scale)
+        scores = torch._softmax_backward_data(found @ v.transpose(1, 2), weights, -1, q.dtype)
+        all_asked = q.shape == k.shape
+        made = k.new_empty(3, *k.shape)
+        of_q = made[0] if all_asked else torch.empty_like(q)
+        torch.baddbmm(of_q, scores, k, beta=0, alpha=attention.scale, out=of_q)
+        torch.baddbmm(made[1], scores.transpose(1, 2), q, beta=0, alpha=attention.scale, out=made[1])
+        torch.bmm(weights.transpose(1, 2), found, out=made[2])
+        made = made.unflatten(1, (-1, attention.heads))
+        if all_asked:
+            return attention.join(None, made), None, None
+        return attention.join(of_q.unflatten(0, (-1, attention.heads)), made[1:]), None, None
+
+
+def _weights(q: Float[Tensor, "m r w"], k: Float[Tensor, "m l w"], scale: float) -> Float[Tensor, "m r l"]:
+    """softmax(q k' scale)."""
+    scores = q.new_empty(*q.shape[:2], k.shape[1])
+    torch.baddbmm(scores, q, k.transpose(1, 2), beta=0, alpha=scale, out=scores)
+    return torch.softmax(scores, dim=-1, out=scores)
+
+
+@dataclass
+class FrozenMlp:
+    """timm's Mlp.
+
+    Attributes:
+        enter: fc1.
+        leave: fc2.
+        activation: GELU's kind, "none" or "tanh"; "quick" for QuickGELU, "silu" where its factors are in the weights.
+    """
+
+    enter: FrozenLinear
+    leave: FrozenLinear
+    activation: str
+
+    @classmethod
+    def of(cls, module: Any) -> FrozenMlp | None:
+        """None if it is another kind, does more than what is computed here, or is trained."""
+        if type(module) is not Mlp or not _is_frozen(module, "fc1", "fc2") or type(module.norm) is not nn.Identity:
+            return None
+        enter, leave, activation = (module.fc1.weight, module.fc1.bias), (module.fc2.weight, module.fc2.bias), module.act
+        if type(activation) is nn.GELU:
+            return cls(FrozenLinear(*enter), FrozenLinear(*leave), activation.approximate)
+        if type(activation) is not QuickGELU:
+            return None
+        if not _is_packed(enter[0]):
+            return cls(FrozenLinear(*enter), FrozenLinear(*leave), "quick")
+        bias = None if enter[1] is None else _times(enter[1], QUICK)
+        return cls(FrozenLinear(_times(enter[0], QUICK), bias), FrozenLinear(_times(leave[0], 1 / QUICK), leave[1]), "silu")
+
+    def __call__(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
+        """Normed tokens to what the MLP makes of them."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Transform.apply(x, self)  # pyright: ignore[reportReturnType]
+        inner = self.enter(x)
+        return self.leave(self.activate(inner, out=inner))
+
+    def activate(self, inner: Tensor, out: Tensor) -> Tensor:
+        """Of each value, into `out`, which may be the same tensor."""
+        if self.activation == "quick":
+            return torch.mul(inner, torch.sigmoid(QUICK * inner), out=out)
+        if self.activation == "silu":
+            return torch.ops.aten.silu.out(inner, out=out)
+        return torch.ops.aten.gelu.out(inner, approximate=self.activation, out=out)
+
+    def activate_back(self, grad: Tensor, inner: Tensor) -> Tensor:
+        """A gradient through the activation, in place."""
+        if self.activation == "quick":  # of x s(x): s + QUICK x s (1 - s)
+            gate = torch.sigmoid(QUICK * inner)
+            return grad.mul_(gate.addcmul(inner * gate, 1 - gate, value=QUICK))
+        if self.activation == "silu":
+            return torch.ops.aten.silu_backward.grad_input(grad, inner, grad_input=grad)
+        return torch.ops.aten.gelu_backward.grad_input(grad, inner, approximate=self.activation, grad_input=grad)
+
+
+class _Transform(torch.autograd.Function):
+    """The MLP, of which the backward pass needs what entered the activation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mlp: FrozenMlp) -> Tensor:
+        inner = mlp.enter(x)
+        ctx.mlp = mlp
+        ctx.save_for_backward(inner)
+        return mlp.leave(mlp.activate(inner, out=torch.empty_like(inner)))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        mlp: FrozenMlp = ctx.mlp
+        (inner,) = ctx.saved_tensors
+        return mlp.enter.back(mlp.activate_back(mlp.leave.back(grads[0]), inner)), None
+
+
+def _is_frozen(module: nn.Module, *layers: str) -> bool:
+    """Whether these are plain layers without anything to train; LoRA puts others in their place."""
+    return all(type(getattr(module, name)) is nn.Linear for name in layers) and not any(
+        value.requires_grad for value in module.parameters()
+    )
+
+
+def _times(value: Tensor, factor: float) -> Tensor:
+    return (value.detach().float() * factor).to(value.dtype)
