@@ -26,9 +26,8 @@ def test_gmacs_of_a_probe_by_hand() -> None:
     backbone = tiny_backbone()  # 32 px, 8 px patches: 16 tokens and [CLS]; width 24, 2 blocks, MLP x 2
     probe = build_model("linear_probe", backbone, num_classes=3, config=LinearProbeConfig(num_probe_frames=2))
     embed = 16 * (3 * 8 * 8) * 24
-    attention = 17 * 24 * 72 + 2 * 17 * 17 * 24 + 17 * 24 * 24  # q k v, scores and their sum, projection
-    mlp = 2 * 17 * 24 * 48
-    whole, last = attention + mlp, attention + 2 * 24 * 48  # in the last block only [CLS] goes through the MLP
+    whole = 17 * 24 * 72 + 2 * 17 * 17 * 24 + 17 * 24 * 24 + 2 * 17 * 24 * 48  # q k v, scores and sum, projection, MLP
+    last = 17 * 24 * 48 + 24 * 24 + 2 * 17 * 24 + 24 * 24 + 2 * 24 * 48  # all keys and values, and the rest for [CLS] alone
     plan = make_plan(probe, num_frames=4)
     assert round(plan.gmacs * 1e9) == 2 * (embed + whole + last) + 24 * 3
     assert (plan.trainable, plan.total) == (24 * 3 + 3, 24 * 3 + 3 + sum(p.numel() for p in backbone.parameters()))
@@ -69,13 +68,13 @@ def test_a_draft_costs_what_the_real_model_costs(method: str, monkeypatch: pytes
     assert (found.trainable, found.total, found.fixed_bytes) == (real.trainable, real.total, real.fixed_bytes)
     assert found.clip_bytes == pytest.approx(real.clip_bytes, rel=0.03)
     fused, found = make_plan(model, num_frames=16, fused=True), make_plan(sketch, num_frames=16, fused=True)
-    assert found.clip_bytes == pytest.approx(fused.clip_bytes, rel=0.03)
+    assert found.clip_bytes == pytest.approx(fused.clip_bytes, rel=0.05)
     assert found.gmacs == real.gmacs
     assert sketch.training
     assert sketch.backbone.hash == ""
 
 
-def test_checkpointing_and_fused_attention_take_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpointing_takes_less_memory_and_so_do_scores_that_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "random_backbone", lambda config, dtype: tiny_backbone(meta=True, depth=4))
 
     def clip_bytes(*, again: bool = False, fused: bool = True) -> int:
@@ -84,7 +83,7 @@ def test_checkpointing_and_fused_attention_take_less_memory(monkeypatch: pytest.
         return make_plan(draft(config, num_classes=3, dtype=FP32), num_frames=16, fused=fused).clip_bytes
 
     kept = clip_bytes()
-    assert clip_bytes(fused=False) > kept
+    assert clip_bytes(fused=False) < kept
     # One of four layers on two paths at a time, and what enters each; the clip itself stays.
     assert kept / 8 < clip_bytes(again=True) < kept / 1.5
 

@@ -295,7 +295,7 @@ def test_bf16_stays_near_fp32() -> None:
     model, frames = make(pre_norm=True, num_classes=16), random_clips(4, 8)
     with torch.no_grad():
         exact = model(frames)
-        model.backbone.vit.to(torch.bfloat16)
+        model.backbone.store_in(torch.bfloat16)
         rounded = model(frames)
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, exact)
@@ -365,7 +365,7 @@ def test_gradient_checkpointing_changes_no_digit_of_a_gradient(variant: Literal[
     randomise_adapters(model)
     attended: list[int] = []
     for block in model.backbone.vit.blocks:  # pyright: ignore
-        block.attn.register_forward_hook(lambda *_: attended.append(1))
+        block.ls1.register_forward_hook(lambda *_: attended.append(1))
 
     def gradients(*, again: bool, seed: int = 0) -> dict[str, Tensor]:
         model.zero_grad()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from timm.layers import Attention, Mlp
 from timm.layers.activations import QuickGELU
+from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from dualpath.nn.adapters import made_again

@@ -12,7 +12,7 @@ which we do not do. Its W_down start from a normal of deviation 0.02, ours unifo
 The table has a row for each frame that a clip may have, and a clip takes the first ones: so the number of frames keeps
 its one home, the clip, and a table larger than the clips adds nothing but rows that stay zero. The published sizes have
 max_frames at the clips' own number: 10.97 M on ViT-B/16 with 8 frames and 400 classes. What the paper gives as 606 GFLOPs
-(8 frames, 3 views) counts a multiply-add once: 202.1 G a view, of which we spare 8.3 behind the last attention.
+(8 frames, 3 views) counts a multiply-add once: 202.1 G a view, of which we spare 10.6 in and behind the last attention.
 
     n frames of all clips   t frames   l tokens   m those that are read on   d width   f features
 """

@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from timm.layers import Attention, Mlp
 from timm.layers.activations import QuickGELU
+from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -182,7 +183,7 @@ class _Attend(torch.autograd.Function):
         q, k, v = (part.flatten(0, 1) for part in ctx.saved_tensors)
         found = attention.proj.back(grads[0]).unflatten(-1, (attention.heads, -1)).transpose(1, 2).flatten(0, 1)
         weights = _weights(q, k, attention.scale)
-        scores = torch._softmax_backward_data(found @ v.transpose(1, 2), weights, -1, q.dtype)
+        scores = torch.ops.aten._softmax_backward_data(found @ v.transpose(1, 2), weights, -1, q.dtype)
         all_asked = q.shape == k.shape
         made = k.new_empty(3, *k.shape)
         of_q = made[0] if all_asked else torch.empty_like(q)
