@@ -63,3 +63,22 @@ def test_views_changes_in_place_and_what_was_there_count_for_nothing() -> None:
         assert (alive.bytes, alive.most) == (200, 400)
         assert kept.sum() == 100
     assert most_alive(lambda: torch.ones(50), device=torch.device("meta")) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_it_is_what_the_allocator_hands_out() -> None:
+    cuda = torch.device("cuda")
+    model = nn.Sequential(nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1024)).to(cuda)
+    x = torch.ones(16384, 1024, device=cuda)
+
+    def step() -> None:
+        model.zero_grad()
+        model(x).square().sum().backward()
+
+    step()  # the libraries' own work space is there from now on
+    model.zero_grad()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    assert most_alive(step, device=cuda) == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.05)
