@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from dualpath.report.speed import HEAD, speed_json, speed_markdown, speed_picture, speed_rows, speed_table
+from dualpath.errors import DualPathError
+from dualpath.report.speed import HEAD, measured_from, speed_json, speed_markdown, speed_picture, speed_rows, speed_table
 from dualpath.speed.turns import Candidate, Measured, ceiling_label
 
 ONE = Measured(
     Candidate("one, inference", "x:y", {"a": 1}, group="inference", ceiling=True),
-    clips=4, seconds=((2.0, 2.0), (1.0, 1.0), (3.0, 3.0)), gmacs=740.0, rest_gb=1.0, peak_gb=1.5, warm_seconds=7.25,
+    clips=4, seconds=((2.0, 2.0), (1.0, 1.0), (3.0, 3.0)), gmacs=740.0, step_bytes=500_000_000, peak_gb=1.5,
+    warm_seconds=7.25, device="cpu", dtype="bfloat16", facts={"total": 3},
 )  # fmt: skip
 CEILING = Measured(
     Candidate(ceiling_label("one, inference"), "dualpath.speed.ceiling:products_alone", {"products": []}, group="inference"),
@@ -47,6 +52,28 @@ def test_json_holds_every_step() -> None:
         "settings": {},
         "problem": "ValueError: no room",
     }
+
+
+def test_json_can_be_read_again() -> None:
+    told = json.loads(json.dumps(speed_json(ALL, machine="a box", command="dualpath bench", versions={"torch": "2"})))
+    one, ceiling, bad = measured_from(told)
+    assert one == ONE
+    assert ceiling == replace(CEILING, candidate=replace(CEILING.candidate, settings={}))  # its products stand in no file
+    assert bad == BAD
+    assert speed_json([one, ceiling, bad], machine="a box", command="dualpath bench", versions={"torch": "2"}) == told
+    assert speed_picture([one, ceiling, bad], ours=["one, inference"]) == speed_picture(ALL, ours=["one, inference"])
+    hidden = replace(ONE, step_bytes=None)
+    assert measured_from(speed_json([hidden], machine="", command="", versions={}))[0].step_bytes is None
+    assert speed_rows([hidden])[0][HEAD.index("memory a clip")] == ""
+
+
+EMPTY = {"label": "a", "maker": "m", "settings": {}, "group": "", "clips": 1, "gmacs_a_clip": None, "steps": [[]]}
+
+
+@pytest.mark.parametrize("wrong", [{}, [], {"candidates": [{"label": "a"}]}, {"candidates": [EMPTY]}])
+def test_what_is_no_measurement_is_told(wrong: Any) -> None:
+    with pytest.raises(DualPathError, match="this is no result of a measurement of speed"):
+        measured_from(wrong)
 
 
 def test_the_picture_has_a_bar_of_each() -> None:

@@ -29,6 +29,7 @@ def test_its_products_are_those_that_info_tells(method: str) -> None:
     assert gmacs(work.products) / work.clips == pytest.approx(plan.gmacs, rel=1e-6)
     assert work.facts["trainable"] == plan.trainable
     assert (work.clips, work.dtype, work.device) == (2, "float32", "cpu")
+    assert not work.hidden
     work.step()
 
 

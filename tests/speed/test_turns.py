@@ -22,7 +22,7 @@ def test_candidates_take_turns(tmp_path: Path) -> None:
     asked = [writing("a", log), Candidate("b", "makers:refuses", folder=HERE), writing("c", log, clips=4, fails_at=3)]
     told: list[tuple[int, str]] = []
     a, b, c = measure(asked, rounds=3, seconds=1e-9, progress=lambda done, text: told.append((done, text)))
-    warm, turn = WARM_STEPS, FEWEST
+    warm, turn = WARM_STEPS + 1, FEWEST  # one more, whose bytes are counted
     # c fails in its second turn, at its third step: it has no third one.
     assert log.read_text().split() == [*"a" * warm, *"c" * warm, *"a" * turn, *"c" * turn, *"a" * turn, "c", *"a" * turn]
     assert (a.clips, [len(steps) for steps in a.seconds], a.problem) == (1, [turn] * 3, "")
@@ -42,8 +42,16 @@ def test_a_ceiling_does_the_products_of_its_candidate(tmp_path: Path) -> None:
 
 
 def test_memory_is_that_of_the_steps() -> None:
-    (found,) = measure([Candidate("a", "makers:holds", {"megabytes": 200}, folder=HERE)], rounds=1, seconds=1e-9)
-    assert found.clip_gb == pytest.approx(0.1, rel=0.2)
+    asked = [
+        Candidate("200 MB", "makers:holds", {"megabytes": 200}, folder=HERE),
+        Candidate("layers", "makers:multiplies", {"rows": 5}, folder=HERE),
+    ]
+    holds, layers = measure(asked, rounds=1, seconds=1e-9)
+    assert holds.clip_gb == pytest.approx(0.1, rel=1e-6)
+    assert layers.step_bytes == 5 * (6 + 2) * 4
+    assert layers.clip_gb == pytest.approx(8 * 4 / 1e9)
+    assert holds.peak_gb - layers.peak_gb == pytest.approx(0.2, rel=0.25)
+    assert (layers.device, layers.dtype) == ("cpu", "float32")
 
 
 def test_figures_are_medians_over_rounds() -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from dualpath.engine.alive import most_alive
 from dualpath.engine.config import RunConfig
 from dualpath.methods import VideoModel, build_model, count_parameters
 from dualpath.nn.backbone import Backbone
@@ -98,47 +95,9 @@ def _most_bytes(model: nn.Module, frames: Tensor) -> int:
     trained = [p for p in model.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)  # room for them is counted elsewhere
-    with _Alive([*model.parameters(), *model.buffers(), *(p.grad for p in trained if p.grad is not None)]) as alive:
-        model(frames.clone()).sum().backward()
+    most = most_alive(lambda: model(frames.clone()).sum().backward(), device=frames.device)
     model.train(training).zero_grad()
-    return alive.most
-
-
-class _Alive(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make, from when they are made until nothing holds them.
-
-    Attributes:
-        most: the most bytes at once so far.
-    """
-
-    def __init__(self, known: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.device = known[0].device
-        self.counted = {tensor.untyped_storage()._cdata for tensor in known}
-        self.bytes = self.most = 0
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        del types
-        results = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(results):
-            if isinstance(tensor, Tensor) and tensor.device == self.device and not tensor.is_mkldnn:  # packed weights
-                self._count(tensor.untyped_storage())
-        return results
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.counted:  # a view, or changed in place
-            return
-        self.counted.add(key)
-        self.bytes += size
-        self.most = max(self.most, self.bytes)
-        weakref.finalize(storage, self._free, key, size).atexit = False
-
-    def _free(self, key: int, size: int) -> None:
-        self.counted.discard(key)
-        self.bytes -= size
+    return most
 
 
 def describe(

@@ -1,18 +1,22 @@
-"""Measured speeds as a table, as Markdown, as JSON and as a picture."""
+"""Measured speeds as a table, as Markdown, as JSON and back, and as a picture.
+
+Memory a clip is counted, tensor by tensor; the peak beside it is the process's, program and weights included.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from dualpath.errors import DualPathError
 from dualpath.report.scatter import OURS, QUIET, THEIRS
 from dualpath.report.tables import as_text
-from dualpath.speed.turns import Measured, ceiling_label
+from dualpath.speed.turns import Candidate, Measured, ceiling_label
 
 HEAD = ("candidate", "clips/s", "ms a clip", "+/-", "GMACs a clip", "of the ceiling", "memory a clip", "peak", "first steps")
 
@@ -22,7 +26,7 @@ def speed_rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
     by_label = {one.candidate.label: one for one in measured}
     rows = []
     for one in measured:
-        if _is_ceiling(one):
+        if is_ceiling(one):
             continue
         if one.problem:
             rows.append((one.candidate.label, *[""] * (len(HEAD) - 2), one.problem))
@@ -36,7 +40,7 @@ def speed_rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
                 f"{100 * one.spread:.0f} %",
                 "" if one.gmacs is None else f"{one.gmacs / one.clips:.3g}",
                 "" if share is None else f"{100 * share:.0f} %",
-                f"{one.clip_gb:.3f} GB",
+                "" if one.clip_gb is None else f"{one.clip_gb:.3f} GB",
                 f"{one.peak_gb:.2f} GB",
                 f"{one.warm_seconds:.1f} s",
             )
@@ -75,7 +79,7 @@ def speed_json(measured: Sequence[Measured], *, machine: str, command: str, vers
             "label": one.candidate.label,
             "group": one.candidate.group,
             "maker": one.candidate.maker,
-            "settings": {} if _is_ceiling(one) else dict(one.candidate.settings),
+            "settings": {} if is_ceiling(one) else dict(one.candidate.settings),
         }
         if one.problem:
             entry["problem"] = one.problem
@@ -89,18 +93,59 @@ def speed_json(measured: Sequence[Measured], *, machine: str, command: str, vers
                 "gmacs_a_clip": None if one.gmacs is None else one.gmacs / one.clips,
                 "share_of_ceiling": share_of_ceiling(one, by_label),
                 "gb_a_clip": one.clip_gb,
-                "rest_gb": one.rest_gb,
+                "step_bytes": one.step_bytes,
                 "peak_gb": one.peak_gb,
                 "first_steps_seconds": one.warm_seconds,
+                "device": one.device,
+                "dtype": one.dtype,
                 "facts": dict(one.facts),
             }
         told.append(entry)
     return {"machine": machine, "command": command, "versions": versions, "candidates": told}
 
 
+def measured_from(told: Any) -> list[Measured]:
+    """What `speed_json` made its words of; figures that follow from others are taken from those, not from the file.
+
+    Raises:
+        DualPathError: it is not of `speed_json`'s making.
+    """
+    try:
+        entries = told["candidates"]
+        labels = [entry["label"] for entry in entries]
+        return [_measured(entry, ceiling=ceiling_label(entry["label"]) in labels) for entry in entries]
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise DualPathError(
+            f"this is no result of a measurement of speed ({type(problem).__name__}: {problem}); make one with dualpath bench "
+            "or benchmarks/models.py"
+        ) from problem
+
+
+def _measured(entry: Mapping[str, Any], *, ceiling: bool) -> Measured:
+    candidate = Candidate(entry["label"], entry["maker"], dict(entry["settings"]), group=entry["group"], ceiling=ceiling)
+    if "problem" in entry:
+        return Measured(candidate, problem=entry["problem"])
+    clips, counted = int(entry["clips"]), entry["gmacs_a_clip"]
+    steps = tuple(tuple(float(step) for step in steps) for steps in entry["steps"])
+    if clips < 1 or not steps or not all(steps):
+        raise ValueError(f"{candidate.label} has no steps")
+    return Measured(
+        candidate,
+        clips=clips,
+        seconds=steps,
+        gmacs=None if counted is None else counted * clips,
+        step_bytes=entry["step_bytes"],
+        peak_gb=float(entry["peak_gb"]),
+        warm_seconds=float(entry["first_steps_seconds"]),
+        device=entry["device"],
+        dtype=entry["dtype"],
+        facts=dict(entry["facts"]),
+    )
+
+
 def speed_picture(measured: Sequence[Measured], *, ours: Sequence[str]) -> bytes:
     """Bars of clips a second by group, with the ceiling as a line across the bar; a PNG, empty if nothing was measured."""
-    shown = [one for one in measured if not one.problem and not _is_ceiling(one)]
+    shown = [one for one in measured if not one.problem and not is_ceiling(one)]
     if not shown:
         return b""
     by_label = {one.candidate.label: one for one in measured}
@@ -130,5 +175,6 @@ def speed_picture(measured: Sequence[Measured], *, ours: Sequence[str]) -> bytes
     return out.getvalue()
 
 
-def _is_ceiling(one: Measured) -> bool:
+def is_ceiling(one: Measured) -> bool:
+    """Whether it is no candidate of its own but the products of another."""
     return one.candidate.maker == "dualpath.speed.ceiling:products_alone"

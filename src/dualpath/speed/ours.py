@@ -55,7 +55,7 @@ def inference(
         with torch.inference_mode():
             run(frames)
 
-    return _work(step, model, frames, products)
+    return _work(step, model, frames, products, hidden=compiled)
 
 
 def training(
@@ -95,7 +95,7 @@ def _model(
     return model, torch.randint(0, 256, shape, dtype=torch.uint8, device=place), config
 
 
-def _work(step: Any, model: Any, frames: Tensor, products: Mapping[Any, int]) -> Work:
+def _work(step: Any, model: Any, frames: Tensor, products: Mapping[Any, int], *, hidden: bool = False) -> Work:
     trainable, total = count_parameters(model)
     return Work(
         step,
@@ -104,4 +104,5 @@ def _work(step: Any, model: Any, frames: Tensor, products: Mapping[Any, int]) ->
         dtype=str(model.backbone.dtype).removeprefix("torch."),
         device=str(frames.device),
         facts={"trainable": trainable, "total": total, "num_frames": frames.shape[1]},
+        hidden=hidden,
     )

@@ -53,9 +53,12 @@ class Measured:
         clips: a step's.
         seconds: of each step, by round.
         gmacs: of a step, in 1e9 multiply-adds; None where they were not counted.
-        rest_gb: memory held before the first step.
-        peak_gb: the most memory held in a step.
+        step_bytes: the most bytes of tensors that a step makes and holds at once, beyond weights and what is kept from step
+            to step; counted, so that no allocator has a say in it. None where a step is compiled.
+        peak_gb: the most memory that the process (on a GPU, its tensors) held in a step, measured, in 1e9 bytes.
         warm_seconds: of the first steps, compiling included.
+        device: torch's name of where it ran.
+        dtype: in which its products were done.
         facts: from the candidate.
         problem: why there is nothing of this.
     """
@@ -64,9 +67,11 @@ class Measured:
     clips: int = 0
     seconds: tuple[tuple[float, ...], ...] = ()
     gmacs: float | None = None
-    rest_gb: float = 0.0
+    step_bytes: int | None = None
     peak_gb: float = 0.0
     warm_seconds: float = 0.0
+    device: str = ""
+    dtype: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
@@ -86,9 +91,9 @@ class Measured:
         return (max(self.rounds) - min(self.rounds)) / 2 / self.clip_seconds
 
     @property
-    def clip_gb(self) -> float:
-        """Memory that a step takes over what was held before, for each clip, in 1e9 bytes."""
-        return (self.peak_gb - self.rest_gb) / self.clips
+    def clip_gb(self) -> float | None:
+        """What a step makes and holds at once, for each clip, in 1e9 bytes; None where it was not counted."""
+        return None if self.step_bytes is None else self.step_bytes / self.clips / 1e9
 
 
 def ratio(slow: Measured, fast: Measured) -> float:
@@ -196,9 +201,11 @@ class _Child:
             clips=self.told["clips"],
             seconds=tuple(self.seconds),
             gmacs=counted,
-            rest_gb=self.told["rest"],
+            step_bytes=self.told["bytes"],
             peak_gb=self.peak,
             warm_seconds=self.told["warm"],
+            device=self.told["device"],
+            dtype=self.told["dtype"],
             facts=self.told["facts"],
         )
 

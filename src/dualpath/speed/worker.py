@@ -1,7 +1,7 @@
 """One candidate in a process of its own: makes its work, and does some of it each time it is told to.
 
     parent  {"maker": "module:function", "folder": "", "settings": {...}, "threads": n}    {"seconds": s} ... end of input
-    child   {"clips": ..., "products": ..., "warm": ..., "rest": ...}                      {"steps": [s, s ...], "peak": ...}
+    child   {"clips": ..., "products": ..., "warm": ..., "bytes": ...}                     {"steps": [s, s ...], "peak": ...}
 
 One line of JSON each. Whatever else the candidate prints goes to stderr.
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from dualpath.engine.alive import most_alive
 from dualpath.engine.machine import peak_ram_gb
 from dualpath.speed.products import Product
 
@@ -42,6 +43,7 @@ class Work:
         dtype: in which they are done.
         device: on which.
         facts: about the candidate, for the table.
+        hidden: nothing can look into a step, as where it is compiled: what it makes is not counted.
     """
 
     step: Callable[[], object]
@@ -50,6 +52,7 @@ class Work:
     dtype: str = "bfloat16"
     device: str = "cpu"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    hidden: bool = False
 
 
 def settle(device: torch.device) -> None:
@@ -74,14 +77,16 @@ def serve() -> None:
     module, _, name = asked["maker"].partition(":")
     work: Work = getattr(importlib.import_module(module), name)(**asked["settings"])
     device = torch.device(work.device)
-    rest = _mark(device)
+    _mark(device)
     began = time.perf_counter()
     for _ in range(WARM_STEPS):
         work.step()
         settle(device)
+    warm = time.perf_counter() - began
+    counted = None if work.hidden else most_alive(work.step, device=device)  # after the first steps: what they kept is kept
     rows = [[*product[:4], int(product.weights), times] for product, times in work.products.items()]
     told = {"clips": work.clips, "products": rows, "dtype": work.dtype, "device": work.device, "facts": dict(work.facts)}
-    answer(told | {"warm": time.perf_counter() - began, "rest": rest})
+    answer(told | {"warm": warm, "bytes": counted})
     for line in sys.stdin:
         answer({"steps": _steps(work.step, device, json.loads(line)["seconds"]), "peak": _peak(device)})
 
@@ -98,21 +103,19 @@ def _steps(step: Callable[[], object], device: torch.device, seconds: float) -> 
     return taken
 
 
-def _mark(device: torch.device) -> float:
-    """What is held before the first step, in 1e9 bytes; from here on the peak is that of the steps."""
+def _mark(device: torch.device) -> None:
+    """From here on the peak is that of the steps, where the system allows that; else that of the making too.
+
+    What is held now is no measure of what a step takes: memory that was freed and not given back is taken again.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device) / 1e9
+        return
     gc.collect()
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would hide what a step takes
-    reset = Path("/proc/self/clear_refs")
-    if reset.exists():
-        try:
-            reset.write_text("5")  # Linux: the mark of the most memory begins anew
-        except OSError:
-            return 0.0  # not allowed here: then the peak is that of the making too
-    return peak_ram_gb()
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the mark of the most memory begins anew
 
 
 def _peak(device: torch.device) -> float:
