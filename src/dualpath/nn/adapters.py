@@ -57,9 +57,9 @@ def made_again(value: Tensor, make: Callable[[], Tensor] | None) -> AbstractCont
     """Inside, what the backward pass will need of `value` is not kept: `make` makes it again from what is kept anyway.
 
     For a norm in front of an adapter: one pass over its input, against an eighth of the memory of a training. With None
-    nothing changes.
+    nothing changes; nor without gradients, nor in compiled code, which decides by itself what it keeps.
     """
-    if make is None:
+    if make is None or not value.requires_grad or torch.compiler.is_compiling():
         return nullcontext()
     storage, numel = value.untyped_storage()._cdata, value.numel()  # torch holds `pack`, which must not hold `value`
 

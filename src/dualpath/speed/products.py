@@ -134,7 +134,6 @@ _COUNTED: dict[Any, Callable[[Sequence[Any], Any], list[Product]]] = {
     aten.bmm: _bmm,
     aten.baddbmm: lambda args, out: _bmm(args[1:], out),
     aten.linear: _linear,
-    torch.ops.mkldnn._linear_pointwise: _linear,
     aten.convolution: _convolution,
     aten.convolution_backward: _convolution_backward,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
@@ -146,3 +145,5 @@ _COUNTED: dict[Any, Callable[[Sequence[Any], Any], list[Product]]] = {
     aten._scaled_dot_product_efficient_attention_backward: _attention_backward,
     aten._scaled_dot_product_cudnn_attention_backward: _attention_backward,
 }
+if torch.backends.mkldnn.is_available():
+    _COUNTED[torch.ops.mkldnn._linear_pointwise] = _linear
