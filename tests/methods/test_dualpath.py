@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any, Literal
 
 import pytest
@@ -384,3 +386,27 @@ def test_gradient_checkpointing_changes_no_digit_of_a_gradient(variant: Literal[
     assert all(value.abs().max() > 0 for value in kept.values())
     other = gradients(again=False, seed=1)
     assert all(torch.equal(kept[name], other[name]) for name in kept) == (variant == "paper")
+
+
+COMPILED = """
+import torch
+from dualpath.methods import build_model
+from dualpath.nn.zoo import random_backbone
+for dtype in (torch.float32, torch.bfloat16):
+    torch.manual_seed(0)
+    backbone = random_backbone("stills_vit_tiny_patch16_128", dtype=dtype)
+    model = build_model("dualpath", backbone, num_classes=3).eval()
+    frames = torch.randint(0, 256, (1, 16, 3, 128, 128), dtype=torch.uint8)
+    run = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.inference_mode():
+        assert torch.equal(run(frames), model(frames))
+"""
+
+
+def test_compiles_as_one_graph() -> None:
+    """A break in the graph, or codes of positions made anew in it, would cost on a GPU what compiling gains.
+
+    In a process of its own: the checks of shapes that tests switch on cannot be compiled.
+    """
+    told = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", COMPILED], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr

@@ -129,9 +129,9 @@ class DualPath(nn.Module):
         config, width, grid = self.config, self.backbone.width, self.backbone.grid_of(self.frameset_size)
         kind = config.positions_used
         if kind != "reference":
-            return encode_positions(count, config.grid, grid, width, kind=kind).to(device), None
+            return encode_positions(count, config.grid, grid, width, kind=kind, device=device), None
         assert self.tables is not None
-        times = encode_times_as_uploaded(count, grid, width, antialias=config.antialias).to(device)
+        times = encode_times_as_uploaded(count, grid, width, antialias=config.antialias, device=device)
         # [CLS] has time 0 in every frameset, so its token is the same in all of them.
         return times[:, 1:] + self.tables.temporal[1:], self.tables.first(self.tables.temporal + times[0])
 

@@ -12,17 +12,20 @@ With rows = columns = 4, 16 frames of 56x56 make one picture of 224x224:
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Literal
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Literal, ParamSpec
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
+from torch.compiler import assume_constant_result
 from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
 
 Grid = tuple[int, int]
+P = ParamSpec("P")
 
 
 def check_frames(num_frames: int, grid: Grid) -> None:
@@ -92,9 +95,27 @@ def unpack(framesets: Shaped[Tensor, "b g c h w"], grid: Grid) -> Shaped[Tensor,
     return tiles.permute(0, 1, 3, 5, 2, 4, 6).reshape(b, g * rows * columns, c, h // rows, w // columns)
 
 
-@lru_cache(maxsize=32)
+def _made_once(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Keeps what was made, for the next call; in compiled code it is a constant."""
+    kept = lru_cache(maxsize=32)(make)
+
+    @assume_constant_result
+    @wraps(make)
+    def get(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        return kept(*args, **kwargs)
+
+    return get
+
+
+@_made_once
 def encode_positions(
-    num_framesets: int, grid: Grid, patch_grid: Grid, width: int, *, kind: Literal["none", "time", "3d"] = "3d"
+    num_framesets: int,
+    grid: Grid,
+    patch_grid: Grid,
+    width: int,
+    *,
+    kind: Literal["none", "time", "3d"] = "3d",
+    device: torch.device | None = None,
 ) -> Float[Tensor, "g p d"]:
     """The fixed encoding of every patch token of every frameset: its absolute time and its place in its frame.
 
@@ -108,7 +129,7 @@ def encode_positions(
     down, across = patch_grid
     shape = (num_framesets, down, across)
     if kind == "none":
-        return torch.zeros(num_framesets, down * across, width)
+        return torch.zeros(num_framesets, down * across, width, device=device)
     per_axis = width // 6 * 2 if kind == "3d" else 0
     sizes = (width - 2 * per_axis, per_axis, per_axis)
     over_rows, row_places = _overlap(down, rows)  # (down, rows): covered share, and place within the cell's frame
@@ -119,12 +140,12 @@ def encode_positions(
     row = torch.einsum("yr,yrd->yd", over_rows, _sines(row_places * down, sizes[1], extent=down))
     column = torch.einsum("xc,xcd->xd", over_columns, _sines(column_places * across, sizes[2], extent=across))
     parts = [time, row[None, :, None].expand(*shape, -1), column[None, None].expand(*shape, -1)]
-    return torch.cat(parts, dim=-1).reshape(num_framesets, down * across, width).float()
+    return torch.cat(parts, dim=-1).reshape(num_framesets, down * across, width).float().to(device)
 
 
-@lru_cache(maxsize=32)
+@_made_once
 def encode_times_as_uploaded(
-    num_framesets: int, patch_grid: Grid, width: int, *, antialias: bool = True
+    num_framesets: int, patch_grid: Grid, width: int, *, antialias: bool = True, device: torch.device | None = None
 ) -> Float[Tensor, "g l d"]:
     """The fixed encoding of the authors' code, of [CLS] and all patches: time alone (method.md section 3, item 4).
 
@@ -138,7 +159,7 @@ def encode_times_as_uploaded(
     times = torch.cat([torch.zeros(num_framesets, 1), times.reshape(num_framesets, -1)], dim=1)
     frequency = 10000 ** (-torch.arange(0, width, 2).float() / width)
     angles = times[..., None] * frequency
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).to(device)
 
 
 def _sines(values: Float[Tensor, "*n"], size: int, *, extent: int) -> Float[Tensor, "*n s"]:
