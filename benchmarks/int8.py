@@ -86,9 +86,7 @@ def main() -> None:
     spared = LAYERS * sum(ms[f"{name} bf16"] - ms[f"{name} int8"] for name in SHAPES)
     added = LAYERS * sum(ms[f"{name} to int8"] for name in SHAPES)
     whole = ms["forward"]
-    print(
-        f"a forward pass in bf16: {whole:.0f} ms; int8 products spare {spared:.0f}, making int8 of their inputs takes {added:.0f}"
-    )
+    print(f"a forward pass in bf16: {whole:.0f} ms; int8 products spare {spared:.0f}, their inputs in int8 take {added:.0f}")
     print(f"at most {whole / (whole - spared):.2f} x if that were free, {whole / (whole - spared + added):.2f} x with it")
 
 

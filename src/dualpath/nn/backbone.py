@@ -101,7 +101,8 @@ class Backbone(nn.Module, ABC):
         pooled: width of what is read out before the backbone's own projection.
         features: f, what is read out: the width behind that projection, or `pooled` where it has none.
         gradient_checkpointing: compute layers again in the backward pass instead of keeping what they computed.
-        frozen: how frozen parts are computed (nn/frozen.py), by layer; made when a part is first used.
+        frozen: how frozen parts are computed (nn/frozen.py), by layer; made when a part is first used, which is to be
+            before torch.compile.
     """
 
     vit: Any  # timm's model; to a type checker its parts are "Tensor or Module", which fits nothing
