@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualpath.errors import DualPathError, Interrupted
+from dualpath.imports import import_late
 from dualpath.memory import keep_memory
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenMP when torch is imported; EXPERIMENTS.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
+    import_late()
     try:
         if words[0] not in VERBS:
             from dualpath.flags import nearest

@@ -8,8 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
+from timm.models._factory import create_model
+from timm.models._registry import get_pretrained_cfg, is_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -108,7 +109,7 @@ def _create(config: BackboneConfig, *, pretrained: bool = False) -> nn.Module:
         if name == EMBEDDED:
             vit = VisionTransformer(**(_embedded_card()["architecture"] | changes))
         else:
-            vit = timm.create_model(name, pretrained=pretrained, **changes)
+            vit = create_model(name, pretrained=pretrained, **changes)
     except (TypeError, AssertionError, ValueError, ZeroDivisionError, RuntimeError) as problem:
         raise DualPathError(f"backbone {name} cannot be built with {changes} ({first_line(problem)}); change them") from problem
     patches = getattr(vit, "patch_embed", None)
@@ -119,14 +120,18 @@ def _create(config: BackboneConfig, *, pretrained: bool = False) -> nn.Module:
 
 
 def _outputs(name: str) -> int:
-    if not timm.is_model(name):
+    if not is_model(name):
+        import timm
+
+        # With `imports.import_late` all architectures are there only now, and this may be one that is no family of ours.
         near = timm.list_models(f"*{name.split('.')[0]}*")[:3] or timm.list_models("vit_*clip*")[:3]
+    if not is_model(name):
         raise DualPathError(
             f"unknown backbone {name!r}; there are {EMBEDDED}, and timm's image transformers such as "
             f"{CLIP_VIT_B16}, {', '.join(near)}"
         )
     try:
-        cfg = timm.get_pretrained_cfg(name)
+        cfg = get_pretrained_cfg(name)
     except RuntimeError as problem:
         raise DualPathError(f"unknown backbone {name!r}: {problem}; timm.list_pretrained() lists what there is") from problem
     return cfg.num_classes if cfg is not None and cfg.num_classes in _PROJECTION_WIDTHS else 0
