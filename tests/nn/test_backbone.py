@@ -17,6 +17,7 @@ from timm.models.vision_transformer import ParallelScalingBlock, VisionTransform
 from torch import Tensor
 
 from dualpath.errors import DualPathError
+from dualpath.nn import zoo
 from dualpath.nn.families import take_apart
 from dualpath.nn.zoo import CLIP_VIT_B16, EMBEDDED, BackboneConfig, load_backbone, random_backbone
 from tiny import HALF, random_clips, tiny_backbone, tiny_vit
@@ -302,7 +303,7 @@ def test_a_hub_out_of_reach_is_one_sentence_that_names_a_way_on(
 
     monkeypatch.setattr(huggingface_hub.utils, "get_session", lambda: Hub(None if answers else problem))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(timm, "create_model", create_model)
+    monkeypatch.setattr(zoo, "create_model", create_model)
     with pytest.raises(DualPathError) as caught:
         load_backbone(BackboneConfig())
     assert asked == [(CLIP_VIT_B16, not answers)]  # one that does not answer is not asked again, only its cache
@@ -319,7 +320,7 @@ def test_a_hub_out_of_reach_is_one_sentence_that_names_a_way_on(
 
 
 def test_the_embedded_backbone_needs_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("asked timm"))
+    monkeypatch.setattr(zoo, "create_model", lambda *_, **__: pytest.fail("asked timm"))
     backbone = load_backbone(BackboneConfig(EMBEDDED))
     assert backbone.name == EMBEDDED
     assert len(backbone.hash) == 64

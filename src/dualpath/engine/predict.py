@@ -63,15 +63,26 @@ class VideoClassifier:
         """
         if top_k < 1:
             raise DualPathError(f"top_k {top_k} must be at least 1")
-        scores = self.score_file(path, ViewsConfig(num_clips, num_crops))
-        best = scores.topk(min(top_k, len(self.classes)))
+        return self.best(self.score_file(path, ViewsConfig(num_clips, num_crops)), top_k=top_k)
+
+    def best(self, scores: Float[Tensor, " k"], *, top_k: int) -> list[dict[str, str | float]]:
+        """The entries of `predict` for one video's scores."""
+        found = scores.topk(min(top_k, len(self.classes)))
         return [
             {"label": self.classes[label], "score": score}
-            for score, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            for score, label in zip(found.values.tolist(), found.indices.tolist(), strict=True)
         ]
 
     def score_file(self, path: str | Path, views: ViewsConfig) -> Float[Tensor, " k"]:
         """Each class's score for one video file."""
+        return self.score_views(self.read_views(path, views)[None])[0]
+
+    def read_views(self, path: str | Path, views: ViewsConfig) -> UInt8[Tensor, "v t c h w"]:
+        """The views of one video file on which it is judged.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
         info = probe(path)
         wanted = self.spec.sampling.num_frames
         if info.num_frames < wanted and not self._told_short:
@@ -81,7 +92,7 @@ class VideoClassifier:
         for indices in test_indices(info.num_frames, self.spec.sampling, num_clips=views.num_clips):
             frames = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder).frames
             clips.append(test_transform(frames, size=self.size, num_crops=views.num_crops))
-        return self.score_views(torch.cat(clips)[None])[0]
+        return torch.cat(clips)
 
     @torch.inference_mode()
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:

@@ -337,5 +337,5 @@ def _hash(vit: nn.Module) -> str:
     digest = hashlib.sha256()
     for key, value in sorted(vit.state_dict().items()):
         digest.update(key.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update(memoryview(value.detach().float().cpu().contiguous().numpy()))
     return digest.hexdigest()

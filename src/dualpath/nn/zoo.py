@@ -18,6 +18,7 @@ from dualpath.errors import DualPathError
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import family_of, take_apart
 from dualpath.nn.hub import hub_or_cache
+from dualpath.nn.meta import outlined
 from dualpath.nn.weights import load_weights
 
 CLIP_VIT_B16 = "vit_base_patch16_clip_quickgelu_224.openai"
@@ -70,12 +71,13 @@ def load_backbone(config: BackboneConfig, *, dtype: torch.dtype = torch.float32)
             )
         vit = _from_hub(config)
     else:
-        vit = _create(config)
+        vit = _empty(config)
         family_of(vit, name=config.backbone)
         path = config.weights or str(resources.files("dualpath.nn") / "stills" / "model.safetensors")
         load_weights(vit, Path(path), name=config.backbone)
     backbone = _named(vit, config)
     backbone.store_in(dtype)
+    _own(vit)
     return backbone
 
 
@@ -119,6 +121,23 @@ def _create(config: BackboneConfig, *, pretrained: bool = False) -> nn.Module:
     return vit
 
 
+def _empty(config: BackboneConfig) -> nn.Module:
+    """The architecture for weights that are to come, without drawing some first: that takes longer than reading them."""
+    with outlined():
+        vit = _create(config)
+    kept = vit.state_dict()
+    # Tables that are computed and in no file: Swin's masks, Eva's rotations.
+    computed = any(value.is_meta for name, value in vit.named_buffers() if name not in kept)
+    return _create(config) if computed else vit
+
+
+def _own(vit: nn.Module) -> None:
+    """Copies weights that still lie in a mapped file: it may be written anew while the model is in use."""
+    for value in vit.state_dict().values():
+        if not value.untyped_storage().resizable():
+            value.data = value.data.clone()
+
+
 def _outputs(name: str) -> int:
     if not is_model(name):
         import timm
@@ -138,7 +157,7 @@ def _outputs(name: str) -> int:
 
 
 def _from_hub(config: BackboneConfig) -> nn.Module:
-    with torch.device("meta"):  # a wrong name or family is told before anything is fetched
+    with outlined():  # a wrong name or family is told before anything is fetched
         family_of(_create(config), name=config.backbone)
     with hub_or_cache() as unreachable:
         try:
