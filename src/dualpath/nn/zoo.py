@@ -92,7 +92,9 @@ def random_backbone(config: BackboneConfig | str, *, dtype: torch.dtype = torch.
 def _named(vit: nn.Module, config: BackboneConfig) -> Backbone:
     """With the mean and the standard deviation that are kept beside the weights."""
     colours: Any = _embedded_card() if config.backbone == EMBEDDED else vit.pretrained_cfg
-    return take_apart(vit, name=config.backbone, mean=tuple(colours["mean"]), std=tuple(colours["std"]))
+    backbone = take_apart(vit, name=config.backbone, mean=tuple(colours["mean"]), std=tuple(colours["std"]))
+    backbone.model_args = dict(config.model_args)
+    return backbone
 
 
 def _embedded_card() -> dict[str, Any]:
