@@ -21,6 +21,9 @@ from typing import Any
 LATE = ("timm", "timm.models", "torchvision", "torchvision.models", "torchvision.ops")
 """Packages that timm and we need a few modules of."""
 
+_OWN = ("__all__", "__version__")
+"""What a package's `__init__` says, though Python itself has other names of this kind."""
+
 
 def import_late(packages: Sequence[str] = LATE) -> None:
     """For processes that are ours: these packages run their `__init__` when it is needed. Nothing else changes."""
@@ -34,8 +37,8 @@ class _Finder(MetaPathFinder):
     def __init__(self, packages: frozenset[str]) -> None:
         self.packages = packages
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """None for all other modules."""
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        """None for all other modules; their path may be any kind of iterable."""
         if fullname not in self.packages:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -62,7 +65,7 @@ class _Late(Loader):
                 with suppress(PackageNotFoundError):
                     return version(module.__name__)
             # Python asks for names such as __wrapped__ in passing, and imports what `from package import` does not find.
-            if (name.startswith("__") and name != "__all__") or find_spec(f"{module.__name__}.{name}") is not None:
+            if (name.startswith("__") and name not in _OWN) or find_spec(f"{module.__name__}.{name}") is not None:
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
             self.now(module)
             return getattr(module, name)

@@ -338,3 +338,24 @@ def test_the_embedded_backbone_needs_no_download(monkeypatch: pytest.MonkeyPatch
 def test_the_embedded_weights_are_small() -> None:
     size = (Path(str(resources.files("dualpath.nn"))) / "stills" / "model.safetensors").stat().st_size
     assert 100_000 < size <= 8e6
+
+
+def test_weights_are_the_backbones_own_not_the_file_s(weight_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "moving.safetensors"
+    path.write_bytes(weight_file.read_bytes())
+    backbone = load_backbone(BackboneConfig(EMBEDDED, str(path)))
+    before = {name: value.clone() for name, value in backbone.vit.state_dict().items()}
+    with path.open("r+b") as file:  # in place: a mapped file would show it
+        file.seek(-4096, 2)
+        file.write(bytes(4096))
+    for name, value in backbone.vit.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.untyped_storage().resizable()
+        assert value.untyped_storage().nbytes() == 4 * value.numel()
+        assert value.is_contiguous()
+
+
+def test_no_weights_are_drawn_that_a_file_replaces(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("uniform_", "normal_", "erfinv_"):
+        monkeypatch.setattr(torch.Tensor, name, lambda *_, **__: pytest.fail("drawn"))
+    load_backbone(BackboneConfig(EMBEDDED, str(weight_file)))

@@ -79,7 +79,10 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
         raise _unfit(path, name, misfit)
     if (sidecar := find_sidecar(path, raw, of=of, width=_size(wanted)[0])) is not None:
         notes += compare(sidecar, model, path=path, name=name)
-    model.load_state_dict(state, assign=any(value.is_meta for value in wanted.values()))
+    if any(value.is_meta for value in wanted.values()):
+        model.load_state_dict({key: value.contiguous() for key, value in state.items()}, assign=True)
+    else:
+        model.load_state_dict(state)
     for note in notes:
         print(f"{path}: {note}", file=sys.stderr)
 

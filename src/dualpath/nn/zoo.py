@@ -134,9 +134,10 @@ def _empty(config: BackboneConfig) -> nn.Module:
 
 
 def _own(vit: nn.Module) -> None:
-    """Copies weights that still lie in a mapped file: it may be written anew while the model is in use."""
-    for value in vit.state_dict().values():
-        if not value.untyped_storage().resizable():
+    """Copies weights that still lie in a mapped file, which may be written anew meanwhile, or in a larger tensor."""
+    for value in (*vit.parameters(), *vit.buffers()):
+        storage = value.untyped_storage()
+        if not storage.resizable() or storage.nbytes() != value.numel() * value.element_size():
             value.data = value.data.clone()
 
 
@@ -146,11 +147,11 @@ def _outputs(name: str) -> int:
 
         # With `imports.import_late` all architectures are there only now, and this may be one that is no family of ours.
         near = timm.list_models(f"*{name.split('.')[0]}*")[:3] or timm.list_models("vit_*clip*")[:3]
-    if not is_model(name):
-        raise DualPathError(
-            f"unknown backbone {name!r}; there are {EMBEDDED}, and timm's image transformers such as "
-            f"{CLIP_VIT_B16}, {', '.join(near)}"
-        )
+        if not is_model(name):
+            raise DualPathError(
+                f"unknown backbone {name!r}; there are {EMBEDDED}, and timm's image transformers such as "
+                f"{CLIP_VIT_B16}, {', '.join(near)}"
+            )
     try:
         cfg = get_pretrained_cfg(name)
     except RuntimeError as problem:
