@@ -356,6 +356,10 @@ def test_weights_are_the_backbones_own_not_the_file_s(weight_file: Path, tmp_pat
 
 
 def test_no_weights_are_drawn_that_a_file_replaces(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(value: Tensor, *_: Any, **__: Any) -> Tensor:
+        assert value.is_meta
+        return value
+
     for name in ("uniform_", "normal_", "erfinv_"):
-        monkeypatch.setattr(torch.Tensor, name, lambda *_, **__: pytest.fail("drawn"))
+        monkeypatch.setattr(torch.Tensor, name, draw)
     load_backbone(BackboneConfig(EMBEDDED, str(weight_file)))
