@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualpath.errors import DualPathError, Interrupted
+from dualpath.imports import import_late
 from dualpath.memory import keep_memory
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenMP when torch is imported; EXPERIMENTS.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
+    import_late()
     try:
         if words[0] not in VERBS:
             from dualpath.flags import nearest
@@ -213,14 +215,15 @@ def _evaluate(words: Sequence[str]) -> int:
 
 
 def _predict(words: Sequence[str]) -> int:
-    from dualpath.engine.verbs import predict_files
-    from dualpath.report.tables import prediction_table
+    from dualpath.engine.answers import predict_files
+    from dualpath.report.predictions import prediction_table
     from dualpath.video.protocols import ViewsConfig
 
     parser = _parser("predict", "The most likely classes of video files.")
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
     parser.add_argument("videos", type=str, nargs="+", help="video files")
     parser.add_argument("--top_k", type=int, default=5, help="classes to print")
+    parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
     parser.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
     parser.add_names("views")
     parser.add_class_arguments(ViewsConfig)
@@ -236,6 +239,7 @@ def _predict(words: Sequence[str]) -> int:
         protocol=options.protocol,
         weights=options.weights,
         precision=options.precision,
+        batch_size=options.batch_size,
     )
     if options.json:
         print(json.dumps([answer.as_json() for answer in answers], indent=2))

@@ -17,6 +17,7 @@ from timm.models.vision_transformer import ParallelScalingBlock, VisionTransform
 from torch import Tensor
 
 from dualpath.errors import DualPathError
+from dualpath.nn import zoo
 from dualpath.nn.families import take_apart
 from dualpath.nn.zoo import CLIP_VIT_B16, EMBEDDED, BackboneConfig, load_backbone, random_backbone
 from tiny import HALF, random_clips, tiny_backbone, tiny_vit
@@ -302,7 +303,7 @@ def test_a_hub_out_of_reach_is_one_sentence_that_names_a_way_on(
 
     monkeypatch.setattr(huggingface_hub.utils, "get_session", lambda: Hub(None if answers else problem))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(timm, "create_model", create_model)
+    monkeypatch.setattr(zoo, "create_model", create_model)
     with pytest.raises(DualPathError) as caught:
         load_backbone(BackboneConfig())
     assert asked == [(CLIP_VIT_B16, not answers)]  # one that does not answer is not asked again, only its cache
@@ -319,7 +320,7 @@ def test_a_hub_out_of_reach_is_one_sentence_that_names_a_way_on(
 
 
 def test_the_embedded_backbone_needs_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("asked timm"))
+    monkeypatch.setattr(zoo, "create_model", lambda *_, **__: pytest.fail("asked timm"))
     backbone = load_backbone(BackboneConfig(EMBEDDED))
     assert backbone.name == EMBEDDED
     assert len(backbone.hash) == 64
@@ -337,3 +338,28 @@ def test_the_embedded_backbone_needs_no_download(monkeypatch: pytest.MonkeyPatch
 def test_the_embedded_weights_are_small() -> None:
     size = (Path(str(resources.files("dualpath.nn"))) / "stills" / "model.safetensors").stat().st_size
     assert 100_000 < size <= 8e6
+
+
+def test_weights_are_the_backbones_own_not_the_file_s(weight_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "moving.safetensors"
+    path.write_bytes(weight_file.read_bytes())
+    backbone = load_backbone(BackboneConfig(EMBEDDED, str(path)))
+    before = {name: value.clone() for name, value in backbone.vit.state_dict().items()}
+    with path.open("r+b") as file:  # in place: a mapped file would show it
+        file.seek(-4096, 2)
+        file.write(bytes(4096))
+    for name, value in backbone.vit.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.untyped_storage().resizable()
+        assert value.untyped_storage().nbytes() == 4 * value.numel()
+        assert value.is_contiguous()
+
+
+def test_no_weights_are_drawn_that_a_file_replaces(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(value: Tensor, *_: Any, **__: Any) -> Tensor:
+        assert value.is_meta
+        return value
+
+    for name in ("uniform_", "normal_", "erfinv_"):
+        monkeypatch.setattr(torch.Tensor, name, draw)
+    load_backbone(BackboneConfig(EMBEDDED, str(weight_file)))

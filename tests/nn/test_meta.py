@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.nn.meta import Autocast, fused_attention
+from dualpath.nn.meta import Autocast, fused_attention, outlined
 from tiny import tiny_backbone
 
 
@@ -74,3 +75,16 @@ def test_a_backbone_without_values_runs_and_has_no_hash() -> None:
     assert backbone.hash == ""
     features = backbone(torch.zeros(2, 3, 32, 32, dtype=torch.uint8, device="meta"))
     assert (features.shape, features.device.type) == ((2, 24), "meta")
+
+
+def test_what_is_outlined_is_the_same_without_values() -> None:
+    with outlined():
+        bare = VisionTransformer(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
+    filled = VisionTransformer(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
+    assert {name: (value.shape, value.dtype) for name, value in bare.state_dict().items()} == {
+        name: (value.shape, value.dtype) for name, value in filled.state_dict().items()
+    }
+    assert all(value.is_meta for value in bare.parameters())
+    with outlined():
+        kept = torch.ones(2, device="cpu")
+        assert torch.equal(kept.mul_(3), torch.full((2,), 3.0, device="cpu"))  # tensors that have values keep on changing

@@ -19,6 +19,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
+from dualpath.engine.sharing import check_shared
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
@@ -137,33 +138,47 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def load_checkpoint(
-    path: str | Path, *, weights: str | None = None, dtype: torch.dtype = torch.float32
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    dtype: torch.dtype | None = torch.float32,
+    backbone: Backbone | None = None,
 ) -> tuple[nn.Module, ModelSpec]:
     """Builds the model of a checkpoint, backbone included.
 
     Args:
         path: the checkpoint's or the run's folder.
         weights: local file with the backbone's weights, if they have moved since the training.
-        dtype: what the frozen weights are stored in.
+        dtype: what the frozen weights are stored in; None, with a `backbone`, for what they are stored in already.
+        backbone: one in memory, which the model shares with those that use it; by default one of its own.
 
     Raises:
-        DualPathError: a file is missing or damaged, or the backbone is another one than in training.
+        DualPathError: a file is missing or damaged, the backbone is another one than in training or cannot be shared.
     """
     folder = find_checkpoint(path)
     config = _read_config(folder)
     spec = _spec(folder, config, weights)
     tensors = _read_tensors(folder, config.get("sha256"))
-    backbone = load_backbone(spec.backbone, dtype=dtype)
+    if backbone is None:
+        backbone = _load_backbone(folder, spec.backbone, config, dtype=dtype or torch.float32)
+    else:
+        check_shared(backbone, folder=folder, wanted=spec.backbone, stored=config, trained=tensors, dtype=dtype)
+    model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
+    load_trained(model, tensors, source=str(folder / WEIGHTS))
+    return model.eval(), spec
+
+
+def _load_backbone(folder: Path, wanted: BackboneConfig, config: dict[str, Any], *, dtype: torch.dtype) -> Backbone:
+    """The one that was trained on, normalising as it did in training."""
+    backbone = load_backbone(wanted, dtype=dtype)
     if backbone.hash != config["backbone"]["sha256"]:
         raise DualPathError(
-            f"{folder} was trained on another backbone: {spec.backbone.backbone} here has weights "
+            f"{folder} was trained on another backbone: {wanted.backbone} here has weights "
             f"{backbone.hash[:12]}, the checkpoint wants {config['backbone']['sha256'][:12]}; "
             "give the original weight file with --weights FILE"
         )
     backbone.normalise_with(tuple(config["preprocessing"]["mean"]), tuple(config["preprocessing"]["std"]))
-    model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
-    load_trained(model, tensors, source=str(folder / WEIGHTS))
-    return model.eval(), spec
+    return backbone
 
 
 def load_trained(model: nn.Module, tensors: dict[str, torch.Tensor], *, source: str) -> None:

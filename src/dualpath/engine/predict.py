@@ -17,6 +17,7 @@ from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.errors import DualPathError
 from dualpath.methods import VideoModel
+from dualpath.nn.backbone import Backbone
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
@@ -46,6 +47,11 @@ class VideoClassifier:
         return self._video_model.backbone.size
 
     @property
+    def backbone(self) -> Backbone:
+        """What other models on the same frozen weights can share, see `load`."""
+        return self._video_model.backbone
+
+    @property
     def _video_model(self) -> VideoModel:
         return self.model  # pyright: ignore[reportReturnType]
 
@@ -63,15 +69,26 @@ class VideoClassifier:
         """
         if top_k < 1:
             raise DualPathError(f"top_k {top_k} must be at least 1")
-        scores = self.score_file(path, ViewsConfig(num_clips, num_crops))
-        best = scores.topk(min(top_k, len(self.classes)))
+        return self.best(self.score_file(path, ViewsConfig(num_clips, num_crops)), top_k=top_k)
+
+    def best(self, scores: Float[Tensor, " k"], *, top_k: int) -> list[dict[str, str | float]]:
+        """The entries of `predict` for one video's scores."""
+        found = scores.topk(min(top_k, len(self.classes)))
         return [
             {"label": self.classes[label], "score": score}
-            for score, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            for score, label in zip(found.values.tolist(), found.indices.tolist(), strict=True)
         ]
 
     def score_file(self, path: str | Path, views: ViewsConfig) -> Float[Tensor, " k"]:
         """Each class's score for one video file."""
+        return self.score_views(self.read_views(path, views)[None])[0]
+
+    def read_views(self, path: str | Path, views: ViewsConfig) -> UInt8[Tensor, "v t c h w"]:
+        """The views of one video file on which it is judged.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
         info = probe(path)
         wanted = self.spec.sampling.num_frames
         if info.num_frames < wanted and not self._told_short:
@@ -81,7 +98,7 @@ class VideoClassifier:
         for indices in test_indices(info.num_frames, self.spec.sampling, num_clips=views.num_clips):
             frames = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder).frames
             clips.append(test_transform(frames, size=self.size, num_crops=views.num_crops))
-        return self.score_views(torch.cat(clips)[None])[0]
+        return torch.cat(clips)
 
     @torch.inference_mode()
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:
@@ -91,7 +108,12 @@ class VideoClassifier:
 
 
 def load(
-    path: str | Path, *, weights: str | None = None, precision: Precision = "auto", protocol: str | None = None
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    precision: Precision = "auto",
+    protocol: str | None = None,
+    backbone: VideoClassifier | Backbone | None = None,
 ) -> VideoClassifier:
     """Loads a checkpoint (or the best one of a run's folder) for use, onto the best device at hand.
 
@@ -100,13 +122,20 @@ def load(
         weights: local file with the backbone's weights, if it has moved since the training.
         precision: "auto" keeps the frozen weights in bf16 where the chip has it, else in fp32.
         protocol: how clips are taken from videos, by name, such as "segment-8"; by default as in the training.
+        backbone: a model in memory, or its backbone, whose frozen weights this one shares: they take memory once. Its device
+            and, with precision "auto", its precision are this one's too.
 
     Raises:
-        DualPathError: missing or damaged checkpoint, another backbone, a protocol whose clips do not suit the method.
+        DualPathError: missing or damaged checkpoint, another backbone or one that cannot be shared, a protocol whose clips
+            do not suit the method.
     """
-    device = pick_device()
+    shared = backbone.backbone if isinstance(backbone, VideoClassifier) else backbone
+    if shared is not None and weights is not None:
+        raise DualPathError(f"weights {weights} and a backbone are given; the backbone has its weights: leave one of them out")
+    device = pick_device() if shared is None else next(shared.parameters()).device
+    dtype = None if shared is not None and precision == "auto" else frozen_dtype(precision, device)
     sampling = None if protocol is None else SamplingConfig.from_name(protocol)
-    model, spec = load_checkpoint(path, weights=weights, dtype=frozen_dtype(precision, device))
+    model, spec = load_checkpoint(path, weights=weights, dtype=dtype, backbone=shared)
     if sampling is not None:
         spec.options.check_clip(sampling.num_frames)
         spec = replace(spec, sampling=sampling)

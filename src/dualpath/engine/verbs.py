@@ -1,12 +1,11 @@
-"""What the verbs evaluate and predict do with paths: find, check, run, write."""
+"""What the verb evaluate does with paths: find, check, run, write."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import Manifest, Video
@@ -23,42 +22,6 @@ from dualpath.video.protocols import ViewsConfig
 SPLITS = ("auto", "train", "val", "test", "all")
 FOLDS = ("1", "2", "3")
 """As a split: the test part of that one of a data set's official divisions."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The prediction for one file, or the problem with it."""
-
-    video: str
-    classes: tuple[dict[str, str | float], ...]
-    problem: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; the key "error" is there only where the file could not be read."""
-        told: dict[str, Any] = {"video": self.video, "predictions": list(self.classes)}
-        return told | ({"error": self.problem} if self.problem else {})
-
-
-def predict_files(
-    checkpoint: str,
-    videos: Sequence[str],
-    *,
-    top_k: int,
-    views: ViewsConfig,
-    protocol: str | None,
-    weights: str | None,
-    precision: Precision,
-) -> list[Answer]:
-    """Predicts every file; one that cannot be read is told and does not stop the others."""
-    classifier = load(checkpoint, weights=weights, precision=precision, protocol=protocol)
-    answers = []
-    for video in videos:
-        try:
-            found = classifier.predict(video, top_k=top_k, num_clips=views.num_clips, num_crops=views.num_crops)
-            answers.append(Answer(video, tuple(found)))
-        except VideoError as problem:
-            answers.append(Answer(video, (), str(problem)))
-    return answers
 
 
 def evaluate_data(

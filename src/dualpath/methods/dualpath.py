@@ -26,6 +26,7 @@ from dualpath.methods.options import DualPathConfig, Place
 from dualpath.nn.adapters import BlockAdapters, Classifier, made_again
 from dualpath.nn.backbone import Backbone, Layer
 from dualpath.nn.framesets import cell_size, encode_positions, encode_times_as_uploaded, pack, shrink
+from dualpath.nn.repeats import find_repeats
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation that the authors' code normalises with, whatever the backbone was trained with."""
@@ -103,26 +104,41 @@ class DualPath(nn.Module):
         backbone, config = self.backbone, self.config
         assert self.spatial is not None
         frames = spread(frames, config.num_spatial_frames, first=config.variant == "reference")
-        pictures = backbone.normalise(frames.flatten(0, 1))
+        pictures = frames.flatten(0, 1)
+        repeats = None if self.training else find_repeats(pictures)
+        if repeats is not None:
+            pictures = pictures[repeats.kept]
+        pictures = backbone.normalise(pictures)
         table = None if self.tables is None else self.tables.spatial
         if self.tables is not None and table is not None:
             tokens = backbone.embed(pictures, positions=table[None, 1:], first=self.tables.first(table))
         else:
             tokens = backbone.embed(pictures)
         tokens = backbone.walk(tokens, partial(adapted_step, places=config.spatial_places), self.spatial)
-        return backbone.read(tokens).unflatten(0, frames.shape[:2]).mean(dim=1)
+        found = backbone.read(tokens)
+        if repeats is not None:
+            found = found[repeats.where]
+        return found.unflatten(0, frames.shape[:2]).mean(dim=1)
 
     def encode_temporal(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b f"]:
         """y_TP: the mean [CLS] of all framesets."""
         backbone, config = self.backbone, self.config
         assert self.temporal is not None
-        framesets = self.framesets(frames)
-        count, size = framesets.shape[1], self.frameset_size
+        cells, size = config.grid[0] * config.grid[1], self.frameset_size
+        count = frames.shape[1] // cells
         positions, first = self._positions(count, frames.device)
-        tokens = backbone.embed(backbone.normalise(framesets.flatten(0, 1)), positions=positions, first=first)
+        rows = frames.unflatten(1, (count, cells)).flatten(0, 1)
+        repeats = None if self.training else find_repeats(rows, period=count)
+        if repeats is not None:
+            rows, positions = rows[repeats.kept], positions[[row % count for row in repeats.kept]]
+        pictures = backbone.normalise(self.framesets(rows).flatten(0, 1))
+        tokens = backbone.embed(pictures, positions=positions, first=first)
         step = partial(adapted_step, places=config.temporal_places)
         tokens = backbone.walk(tokens, step, self.temporal, size=size)
-        return backbone.read(tokens).unflatten(0, (-1, count)).mean(dim=1)
+        found = backbone.read(tokens)
+        if repeats is not None:
+            found = found[repeats.where]
+        return found.unflatten(0, (-1, count)).mean(dim=1)
 
     def _positions(self, count: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Of the patches of each frameset; and the tokens before them, where they are not the backbone's own."""

@@ -101,6 +101,7 @@ class Backbone(nn.Module, ABC):
         pooled: width of what is read out before the backbone's own projection.
         features: f, what is read out: the width behind that projection, or `pooled` where it has none.
         gradient_checkpointing: compute layers again in the backward pass instead of keeping what they computed.
+        model_args: changes to the named architecture, as in BackboneConfig.
         frozen: how frozen parts are computed (nn/frozen.py), by layer; made when a part is first used, which is to be
             before torch.compile.
     """
@@ -128,6 +129,7 @@ class Backbone(nn.Module, ABC):
         self.pooled: int = self.vit.head_hidden_size
         self.features: int = self.vit.head.out_features if isinstance(vit.head, nn.Linear) else self.pooled
         self.gradient_checkpointing = False
+        self.model_args: dict[str, Any] = {}
         self.frozen: dict[int, Any] = {}
         self.vit.register_load_state_dict_post_hook(self._loaded)
         self._autocast: torch.dtype | None = None
@@ -338,5 +340,5 @@ def _hash(vit: nn.Module) -> str:
     digest = hashlib.sha256()
     for key, value in sorted(vit.state_dict().items()):
         digest.update(key.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update(memoryview(value.detach().float().cpu().contiguous().numpy()))
     return digest.hexdigest()

@@ -1,10 +1,11 @@
 """What stands in for torch's kernels where tensors have a shape and a type but no values (torch's meta device).
 
 On that device a model of any size is built and run in a moment: its cost can be told before there are weights, videos or
-a GPU. Two things are missing there which decide how much memory a training takes:
+a GPU. Two things are missing there which decide how much memory a training takes, and one takes long:
 
     fused_attention   scaled_dot_product_attention as one kernel, which keeps no scores
     Autocast          torch.autocast, which refuses this device
+    outlined          models built without drawing values that are none
 """
 
 from __future__ import annotations
@@ -25,6 +26,27 @@ _LOW = {
     *(Tensor.matmul, Tensor.__matmul__, Tensor.mm, Tensor.bmm),
 }
 _HIGH = {F.layer_norm, F.group_norm, F.softmax, F.log_softmax, F.cross_entropy, torch.softmax, Tensor.softmax, torch.norm}
+
+
+_FILLING = ("uniform_", "normal_", "trunc_normal_", "erfinv_", "mul_", "div_", "add_", "clamp_", "zero_", "fill_")
+
+
+@contextmanager
+def outlined() -> Iterator[None]:
+    """What is built meanwhile has shapes and no values; nothing is computed, and none of the compiler is imported for it."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what only changes a tensor's values, which torch traces in Python where there are none: erfinv_ takes 3 s."""
+
+    def __torch_function__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        given = args[0] if args else kwargs.get("tensor")  # as torch.nn.init names it
+        name = getattr(func, "__name__", "")
+        fills = name in _FILLING or (getattr(func, "__module__", "") == "torch.nn.init" and name.endswith("_"))
+        return given if fills and isinstance(given, Tensor) and given.is_meta else func(*args, **kwargs)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 from timm.layers.activations import GELUTanh, QuickGELU
+from timm.models._registry import is_model
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
@@ -151,6 +151,6 @@ def _advice(name: str, *, act: str) -> str:
     twin = base.replace("_clip_quickgelu_", "_clip_")
     if act == "quick_gelu":
         twin = twin.replace("_clip_", "_clip_quickgelu_")
-    if twin != base and timm.is_model(twin):
+    if twin != base and is_model(twin):
         return f"use the backbone {twin}"
     return f"choose a backbone that computes with {act}"

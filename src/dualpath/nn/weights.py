@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
 from timm.models import eva, swin_transformer, vision_transformer
@@ -51,7 +52,7 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
 
     Args:
         model: whose every tensor must be in the file. Known parts of the file that it lacks (a text tower, a
-            classifier) are left aside.
+            classifier) are left aside. On torch's meta device it takes the file's own tensors over, else it copies them.
         path: the file or the folder.
         name: the backbone's name, for messages.
 
@@ -78,7 +79,10 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
         raise _unfit(path, name, misfit)
     if (sidecar := find_sidecar(path, raw, of=of, width=_size(wanted)[0])) is not None:
         notes += compare(sidecar, model, path=path, name=name)
-    model.load_state_dict(state)
+    if any(value.is_meta for value in wanted.values()):
+        model.load_state_dict({key: value.contiguous() for key, value in state.items()}, assign=True)
+    else:
+        model.load_state_dict(state)
     for note in notes:
         print(f"{path}: {note}", file=sys.stderr)
 
@@ -225,7 +229,7 @@ def _misfit(state: dict[str, Tensor], wanted: dict[str, Tensor], *, title: str |
         ("left over", sorted(state.keys() - wanted.keys())),
         ("of another shape", [key for key in both if wanted[key].shape != state[key].shape]),
         ("not of floating point", [key for key in both if wanted[key].is_floating_point() > state[key].is_floating_point()]),
-        ("not finite", [key for key in both if state[key].is_floating_point() and not state[key].isfinite().all()]),
+        ("not finite", [key for key in both if not _is_finite(state[key])]),
     )
     found = [f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''})" for what, keys in kinds if keys]
     (width, depth), (own_width, own_depth) = _size(state), _size(wanted)
@@ -233,6 +237,13 @@ def _misfit(state: dict[str, Tensor], wanted: dict[str, Tensor], *, title: str |
         of = f"{title} of" if title else "of"
         found.insert(0, f"it seems to be {of} width {width} and depth {depth}, not {own_width} and {own_depth}")
     return "; ".join(found)
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Whether all values are; the extremes tell, and are found in one pass that makes nothing."""
+    if not value.is_floating_point() or value.numel() == 0:
+        return True
+    return bool(torch.stack(torch.aminmax(value)).isfinite().all())
 
 
 def _size(state: dict[str, Tensor]) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
+from timm.models._factory import create_model
+from timm.models._registry import get_pretrained_cfg, is_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -17,6 +18,7 @@ from dualpath.errors import DualPathError
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import family_of, take_apart
 from dualpath.nn.hub import hub_or_cache
+from dualpath.nn.meta import outlined
 from dualpath.nn.weights import load_weights
 
 CLIP_VIT_B16 = "vit_base_patch16_clip_quickgelu_224.openai"
@@ -69,12 +71,13 @@ def load_backbone(config: BackboneConfig, *, dtype: torch.dtype = torch.float32)
             )
         vit = _from_hub(config)
     else:
-        vit = _create(config)
+        vit = _empty(config)
         family_of(vit, name=config.backbone)
         path = config.weights or str(resources.files("dualpath.nn") / "stills" / "model.safetensors")
         load_weights(vit, Path(path), name=config.backbone)
     backbone = _named(vit, config)
     backbone.store_in(dtype)
+    _own(vit)
     return backbone
 
 
@@ -89,7 +92,9 @@ def random_backbone(config: BackboneConfig | str, *, dtype: torch.dtype = torch.
 def _named(vit: nn.Module, config: BackboneConfig) -> Backbone:
     """With the mean and the standard deviation that are kept beside the weights."""
     colours: Any = _embedded_card() if config.backbone == EMBEDDED else vit.pretrained_cfg
-    return take_apart(vit, name=config.backbone, mean=tuple(colours["mean"]), std=tuple(colours["std"]))
+    backbone = take_apart(vit, name=config.backbone, mean=tuple(colours["mean"]), std=tuple(colours["std"]))
+    backbone.model_args = dict(config.model_args)
+    return backbone
 
 
 def _embedded_card() -> dict[str, Any]:
@@ -108,7 +113,7 @@ def _create(config: BackboneConfig, *, pretrained: bool = False) -> nn.Module:
         if name == EMBEDDED:
             vit = VisionTransformer(**(_embedded_card()["architecture"] | changes))
         else:
-            vit = timm.create_model(name, pretrained=pretrained, **changes)
+            vit = create_model(name, pretrained=pretrained, **changes)
     except (TypeError, AssertionError, ValueError, ZeroDivisionError, RuntimeError) as problem:
         raise DualPathError(f"backbone {name} cannot be built with {changes} ({first_line(problem)}); change them") from problem
     patches = getattr(vit, "patch_embed", None)
@@ -118,22 +123,44 @@ def _create(config: BackboneConfig, *, pretrained: bool = False) -> nn.Module:
     return vit
 
 
+def _empty(config: BackboneConfig) -> nn.Module:
+    """The architecture for weights that are to come, without drawing some first: that takes longer than reading them."""
+    with outlined():
+        vit = _create(config)
+    kept = vit.state_dict()
+    # Tables that are computed and in no file: Swin's masks, Eva's rotations.
+    computed = any(value.is_meta for name, value in vit.named_buffers() if name not in kept)
+    return _create(config) if computed else vit
+
+
+def _own(vit: nn.Module) -> None:
+    """Copies weights that still lie in a mapped file, which may be written anew meanwhile, or in a larger tensor."""
+    for value in (*vit.parameters(), *vit.buffers()):
+        storage = value.untyped_storage()
+        if not storage.resizable() or storage.nbytes() != value.numel() * value.element_size():
+            value.data = value.data.clone()
+
+
 def _outputs(name: str) -> int:
-    if not timm.is_model(name):
+    if not is_model(name):
+        import timm
+
+        # With `imports.import_late` all architectures are there only now, and this may be one that is no family of ours.
         near = timm.list_models(f"*{name.split('.')[0]}*")[:3] or timm.list_models("vit_*clip*")[:3]
-        raise DualPathError(
-            f"unknown backbone {name!r}; there are {EMBEDDED}, and timm's image transformers such as "
-            f"{CLIP_VIT_B16}, {', '.join(near)}"
-        )
+        if not is_model(name):
+            raise DualPathError(
+                f"unknown backbone {name!r}; there are {EMBEDDED}, and timm's image transformers such as "
+                f"{CLIP_VIT_B16}, {', '.join(near)}"
+            )
     try:
-        cfg = timm.get_pretrained_cfg(name)
+        cfg = get_pretrained_cfg(name)
     except RuntimeError as problem:
         raise DualPathError(f"unknown backbone {name!r}: {problem}; timm.list_pretrained() lists what there is") from problem
     return cfg.num_classes if cfg is not None and cfg.num_classes in _PROJECTION_WIDTHS else 0
 
 
 def _from_hub(config: BackboneConfig) -> nn.Module:
-    with torch.device("meta"):  # a wrong name or family is told before anything is fetched
+    with outlined():  # a wrong name or family is told before anything is fetched
         family_of(_create(config), name=config.backbone)
     with hub_or_cache() as unreachable:
         try:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-
-from rich.console import Console
 from rich.table import Table
 
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.info import Info
-from dualpath.engine.verbs import Answer
+from dualpath.report.predictions import as_text
 
 WIDEST_MATRIX = 16  # classes: more would not fit a terminal
-
-
-def as_text(*parts: Table | str) -> str:
-    """What rich would print, as text."""
-    # Not cut to 80 columns where the output is a pipe: names stay whole.
-    console = Console(file=io.StringIO(), width=200)
-    for part in parts:
-        console.print(part, highlight=False)
-    return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def accuracy_table(evaluation: Evaluation) -> str:
@@ -46,15 +33,6 @@ def accuracy_table(evaluation: Evaluation) -> str:
         parts.append(f"{count} {'video' if count == 1 else 'videos'} could not be decoded and counted as wrong:")
         parts += [f"  {name} {reason}" for name, reason in figures["undecodable"].items()]
     return as_text(*parts)
-
-
-def prediction_table(answers: Sequence[Answer]) -> str:
-    """The best classes of each file."""
-    table = Table("video", "class", "score")
-    for answer in answers:
-        for rank, guess in enumerate(answer.classes):
-            table.add_row(answer.video if rank == 0 else "", str(guess["label"]), f"{float(guess['score']):.4f}")
-    return as_text(table)
 
 
 def info_table(info: Info) -> str:

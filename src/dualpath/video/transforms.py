@@ -3,7 +3,8 @@
     uint8 (T, C, H, W) --train_transform--> (T, C, S, S)     random, a pure function of its seed
                        --test_transform---> (V, T, C, S, S)  deterministic, V crops
 
-torchvision.transforms.v2 treats leading dimensions as a batch of one decision: that is what keeps frames together.
+torchvision.transforms.v2 treats leading dimensions as a batch of one decision: that is what keeps frames together. It is
+imported where it has something to do: it imports torch's compiler, which takes longer than a prediction.
 Clips stay uint8; the model normalises.
 """
 
@@ -18,8 +19,6 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
 from dualpath.errors import DualPathError
 from dualpath.video.sampling import crop_boxes
@@ -99,6 +98,8 @@ def train_transform(
     Returns:
         uint8 (T, 3, S, S).
     """
+    from torchvision.transforms import v2
+
     strength = config.color_jitter
     # Built at every call: cheap beside the resize, and nothing is shared between clips.
     shape: list[torch.nn.Module] = [v2.RandomResizedCrop(size, scale=(config.min_scale, 1.0), antialias=True)]
@@ -164,10 +165,13 @@ def test_transform(
     if not 0 < crop_fraction <= 1:
         raise DualPathError(f"crop_fraction is {crop_fraction}, but it must be above 0 and at most 1")
     short = round(size / crop_fraction)
-    resized = functional.resize(frames, [short], antialias=True)
-    height, width = resized.shape[-2:]
+    if min(frames.shape[-2:]) != short:  # else the decoder has scaled them
+        from torchvision.transforms.v2 import functional
+
+        frames = functional.resize(frames, [short], antialias=True)
+    height, width = frames.shape[-2:]
     boxes = crop_boxes(height, width, size=size, num_crops=num_crops)
-    return torch.stack([resized[..., top : top + size, left : left + size] for top, left in boxes])
+    return torch.stack([frames[..., top : top + size, left : left + size] for top, left in boxes])
 
 
 # pytest would collect the function above, by its name, in every test module that imports it.

@@ -1,0 +1,67 @@
+"""Equal pictures are encoded once: views of one video share frames, and a short video's last frame is repeated.
+
+    rows 0 .. n-1 --find_repeats--> kept, the first of each kind --encode--> features --[where]--> features of all rows
+
+Only where nothing is random and no gradient is asked for, so that a picture's features depend on the picture alone; on a
+CPU only, because a GPU would have to wait for the answer; and not while torch compiles, which cannot follow it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+_WORD = 8
+"""Bytes of a checksum's words."""
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Which rows are to be encoded.
+
+    Attributes:
+        kept: numbers of the rows that differ from all before them, ascending.
+        where: of each row, the place of its equal among `kept`.
+    """
+
+    kept: list[int]
+    where: list[int]
+
+
+def find_repeats(rows: UInt8[Tensor, "n ..."], *, period: int = 1) -> Repeats | None:
+    """Equal rows; None if there are none, or where they cannot be used (see above).
+
+    A sum over each row's bytes finds the candidates, and only rows of equal sums are compared, value by value: no two rows
+    are taken for equal that are not.
+
+    Args:
+        rows: pictures, or clips whose frames make one picture.
+        period: row i is encoded as number i modulo this, so that only rows of the same number can share their features.
+    """
+    n = len(rows)
+    if n <= period or rows.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    sums = _sums(rows)
+    alike: dict[tuple[int, int], list[int]] = {}
+    kept: list[int] = []
+    where: list[int] = []
+    for row, total in enumerate(sums):
+        same = alike.setdefault((row % period, total), [])
+        place = next((place for place in same if torch.equal(rows[kept[place]], rows[row])), None)
+        if place is None:
+            place = len(kept)
+            kept.append(row)
+            same.append(place)
+        where.append(place)
+    return Repeats(kept, where) if len(kept) < n else None
+
+
+def _sums(rows: UInt8[Tensor, "n ..."]) -> list[int]:
+    """Of each row's bytes, eight at once as one whole number; what runs over is lost, in equal rows alike."""
+    flat = rows.flatten(1).contiguous()
+    if flat.shape[1] % _WORD == 0 and flat.storage_offset() % _WORD == 0:
+        flat = flat.view(torch.int64)
+    return flat.sum(dim=1).tolist()

@@ -1,0 +1,68 @@
+"""Several files a pass: the same answers as one at a time, in order, and a bad file stops none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dualpath
+from dualpath.engine.answers import predict_files
+from dualpath.engine.predict import VideoClassifier
+from dualpath.errors import DualPathError
+from dualpath.video.protocols import ViewsConfig
+
+
+@pytest.fixture
+def files(clips: Path, tmp_path: Path) -> list[str]:
+    """Four good files, and bad ones at the beginning, in between and at the end."""
+    bad = tmp_path / "text.mp4"
+    bad.write_text("hello")
+    good = [str(clips / "val" / colour / f"{number}.mp4") for colour in ("red", "blue") for number in range(2)]
+    return [str(bad), *good[:3], str(tmp_path / "nope.mp4"), good[3], str(bad)]
+
+
+def ask(trained: Path, files: list[str], **options: Any) -> Any:
+    settings: dict[str, Any] = {"top_k": 2, "views": ViewsConfig(), "protocol": None, "weights": None, "precision": "fp32"}
+    return predict_files(str(trained), files, **(settings | options))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_batches_answer_as_single_files_do(
+    batch_size: int, trained: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    real = VideoClassifier.score_views
+
+    def counted(self: VideoClassifier, views: torch.Tensor) -> torch.Tensor:
+        passes.append(len(views))
+        return real(self, views)
+
+    monkeypatch.setattr(VideoClassifier, "score_views", counted)
+    answers = ask(trained, files, batch_size=batch_size, views=ViewsConfig(2, 1))
+    assert passes == {1: [1, 1, 1, 1], 2: [2, 2], 3: [3, 1], 8: [4]}[batch_size]
+    assert [answer.video for answer in answers] == files
+    model = dualpath.load(trained, precision="fp32")
+    for answer in answers:
+        if answer.problem is None:
+            alone = model.predict(answer.video, num_clips=2)
+            assert [guess["label"] for guess in answer.classes] == [guess["label"] for guess in alone]
+            found = [guess["score"] for guess in answer.classes]
+            assert found == pytest.approx([guess["score"] for guess in alone], rel=1e-5)
+    assert [bool(answer.problem) for answer in answers] == [True, False, False, False, True, False, True]
+    assert "is not a video but a text file" in answers[0].problem
+    assert "there is no such file" in answers[4].problem
+
+
+def test_bad_files_alone_are_told(trained: Path, files: list[str]) -> None:
+    answers = ask(trained, [files[0], files[0]])
+    assert [answer.as_json()["predictions"] for answer in answers] == [[], []]
+
+
+def test_what_cannot_be_asked_for(trained: Path, files: list[str]) -> None:
+    with pytest.raises(DualPathError, match="batch_size is 0, but it must be at least 1"):
+        ask(trained, files, batch_size=0)
+    with pytest.raises(DualPathError, match="top_k 0 must be at least 1"):
+        ask(trained, files, top_k=0)
