@@ -19,7 +19,6 @@ from typing import Literal, ParamSpec
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
-from torch.compiler import assume_constant_result
 from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
@@ -99,11 +98,12 @@ def _made_once(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Keeps what was made, for the next call; in compiled code it is a constant."""
     kept = lru_cache(maxsize=32)(make)
 
-    @assume_constant_result
     @wraps(make)
     def get(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         return kept(*args, **kwargs)
 
+    # What torch.compiler.assume_constant_result does after importing the whole compiler.
+    get._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
     return get
 
 
