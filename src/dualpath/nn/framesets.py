@@ -103,7 +103,7 @@ def _made_once(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
         return kept(*args, **kwargs)
 
     # What torch.compiler.assume_constant_result does after importing the whole compiler.
-    get._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+    get._dynamo_marked_constant = True  # pyright: ignore[reportAttributeAccessIssue]
     return get
 
 
