@@ -164,8 +164,13 @@ def speed_picture(measured: Sequence[Measured], *, ours: Sequence[str]) -> bytes
             ceiling = by_label.get(ceiling_label(label))
             if ceiling is not None and not ceiling.problem:
                 axes.plot([1 / ceiling.clip_seconds] * 2, [place - 0.4, place + 0.4], color="#1b1f24", linewidth=1.5)
-        axes.set_yticks(range(len(those)), [one.candidate.label for one in those])
-        axes.set_title(f"{group}, clips a second".strip(", "), loc="left", fontsize=10, color=QUIET)
+        axes.set_yticks(range(len(those)), [one.candidate.label.removesuffix(f", {group}") for one in those])
+        told = (
+            "; black: what its matrix products alone would allow"
+            if any(share_of_ceiling(one, by_label) for one in those)
+            else ""
+        )
+        axes.set_title(f"{group}, clips a second".strip(", ") + told, loc="left", fontsize=10, color=QUIET)
         axes.margins(x=0.12)
         axes.grid(axis="x", color="#dfe2e6", linewidth=0.8)
         axes.set_axisbelow(True)
