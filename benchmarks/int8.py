@@ -1,6 +1,6 @@
 """What int8 weights could gain at inference on this CPU, before anybody builds it: products, and what surrounds them.
 
-    python benchmarks/int8.py [--threads 1] [--rounds 20]
+    python benchmarks/int8.py --output benchmarks/results/cpu [--threads 0] [--rounds 20]
 
 ViT-B/16, T = 32: 10 pictures of 197 tokens, 12 layers. Each linear layer in turn as packed bf16, as int8 (oneDNN, one scale
 for the input, one for each output), and the pass that makes int8 of its bf16 input. From these and from a whole forward pass
@@ -10,13 +10,20 @@ in bf16 follows the most that int8 can gain, if nothing else changes.
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
+import sys
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from dualpath.engine.machine import describe_machine
+from dualpath.files import write_whole
 from dualpath.memory import keep_memory
 from dualpath.nn.frozen import FrozenLinear
 from dualpath.speed.ours import inference
@@ -50,12 +57,14 @@ def quantized(x: Tensor, scale: float) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=20)
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
     keep_memory()
+    warnings.filterwarnings("ignore", message=".*quantize_per_tensor.*")  # torch calls it deprecated and has no other pass
     torch.manual_seed(0)
     works: dict[str, Callable[[], object]] = {}
     for name, (outputs, inputs) in SHAPES.items():
@@ -87,7 +96,10 @@ def main() -> None:
     added = LAYERS * sum(ms[f"{name} to int8"] for name in SHAPES)
     whole = ms["forward"]
     print(f"a forward pass in bf16: {whole:.0f} ms; int8 products spare {spared:.0f}, their inputs in int8 take {added:.0f}")
-    print(f"at most {whole / (whole - spared):.2f} x if that were free, {whole / (whole - spared + added):.2f} x with it")
+    gain = {"over_bf16": whole / (whole - spared + added), "at_most": whole / (whole - spared)}
+    print(f"{gain['over_bf16']:.2f} x bf16, {gain['at_most']:.2f} x if int8 inputs were free")
+    told = {"machine": describe_machine(torch.device("cpu")), "command": shlex.join(["python", *sys.argv]), "ms": ms} | gain
+    write_whole(given.output / "int8.json", json.dumps(told, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ class Target:
     Attributes:
         device: where: cpu or cuda.
         what: in words.
-        figure: speed over `over`; share of the ceiling; memory in GB a clip; leaner: memory of `over` over its own.
+        figure: speed over `over`; share of the ceiling; memory in GB a clip; leaner: memory of `over` over its own; int8:
+            what its products could gain, from int8.json.
         row: the candidate's label.
         asked: at least, of memory at most.
         over: the other candidate's label.
@@ -30,7 +31,7 @@ class Target:
 
     device: Literal["cpu", "cuda"]
     what: str
-    figure: Literal["speed", "share", "memory", "leaner"]
+    figure: Literal["speed", "share", "memory", "leaner", "int8"]
     row: str
     asked: float
     over: str = ""
@@ -46,7 +47,7 @@ TARGETS = (
     Target("cpu", "a training step, of the ceiling", "share", TRAIN, 0.65),
     Target("cpu", "training memory a clip", "memory", TRAIN, 0.42),
     Target("cpu", "training memory a clip with checkpointing", "memory", "dualpath, checkpointing, training", 0.12),
-    Target("cpu", "inference in int8 over our bf16", "speed", "dualpath, int8, inference", 1.4, INFER),
+    Target("cpu", "inference in int8 over our bf16, reckoned from its products", "int8", INFER, 1.4),
     *(Target("cpu", f"inference over {peer}", "speed", INFER, 1, f"{peer}, inference") for peer in PEERS),
     Target("cuda", "inference over the authors' way in autocast", "speed", INFER, 2, f"{AUTOCAST}, inference"),
     Target("cuda", "inference, of the ceiling", "share", INFER, 0.60),
@@ -66,12 +67,14 @@ class Machine:
         told: models.json.
         rows: all that was measured, by label.
         growth: scaling.json; None where it is not there.
+        int8: int8.json; the same.
     """
 
     name: str
     told: Mapping[str, Any]
     rows: Mapping[str, Measured]
     growth: Mapping[str, Any] | None = None
+    int8: Mapping[str, Any] | None = None
 
     @property
     def kind(self) -> str:
@@ -99,8 +102,8 @@ def read_machine(folder: Path) -> Machine:
         found = measured_from(told)
     except DualPathError as problem:
         raise DualPathError(f"{folder / 'models.json'}: {problem}") from problem
-    growth = folder / "scaling.json"
-    return Machine(folder.name, told, {one.candidate.label: one for one in found}, _read(growth) if growth.is_file() else None)
+    growth, int8 = (_read(path) if path.is_file() else None for path in (folder / "scaling.json", folder / "int8.json"))
+    return Machine(folder.name, told, {one.candidate.label: one for one in found}, growth, int8)
 
 
 def _read(path: Path) -> Any:
@@ -119,6 +122,8 @@ def times(slow: Measured | None, fast: Measured | None) -> float | None:
 
 def value_of(target: Target, machine: Machine) -> float | None:
     """What was reached; None where it was not measured."""
+    if target.figure == "int8":
+        return None if machine.int8 is None else machine.int8["over_bf16"]
     one, other = machine.good(target.row), machine.good(target.over)
     if one is None:
         return None
