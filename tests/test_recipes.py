@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
-from functools import cache
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from dualpath.cli import main
-from dualpath.engine.config import RunConfig, TrainConfig
-from dualpath.engine.plan import Plan, draft, make_plan
 from dualpath.errors import DualPathError
-from dualpath.nn.zoo import BackboneConfig
 from dualpath.recipes import RECIPES, read_config, recipe_names
 from dualpath.video.protocols import spell_out
 
@@ -79,27 +78,45 @@ def test_every_setting_says_where_it_comes_from(name: str) -> None:
     assert f"--config {name}\n" in text
 
 
-@cache
-def bytes_of(backbone: str, *, depth: int, again: bool) -> tuple[int, int]:
-    """(fixed, a clip's), on a GPU, from two shallower ones: from the fourth on every layer adds the same."""
+PLANS = """
+import json, sys, torch
+from dualpath.engine.config import RunConfig, TrainConfig
+from dualpath.engine.plan import draft, make_plan
+from dualpath.nn.zoo import BackboneConfig
 
-    def plan_of(depth: int) -> Plan:
-        config = RunConfig(
-            backbone=BackboneConfig(backbone, model_args={"depth": depth}),
-            training=TrainConfig(gradient_checkpointing=again),
-        )
-        return make_plan(draft(config, num_classes=400, dtype=torch.bfloat16), num_frames=16, fused=True)
+def plan_of(backbone, depth, again):
+    architecture, training = BackboneConfig(backbone, model_args={"depth": depth}), TrainConfig(gradient_checkpointing=again)
+    config = RunConfig(backbone=architecture, training=training)
+    plan = make_plan(draft(config, num_classes=400, dtype=torch.bfloat16), num_frames=16, fused=True)
+    return plan.fixed_bytes, plan.clip_bytes
 
-    four, five = plan_of(4), plan_of(5)
-    fixed = four.fixed_bytes + (depth - 4) * (five.fixed_bytes - four.fixed_bytes)
-    return fixed, four.clip_bytes + (depth - 4) * (five.clip_bytes - four.clip_bytes)
+def of_all(backbone, depth, again):  # from two shallower ones: from the fourth on every layer adds the same
+    four, five = plan_of(backbone, 4, again), plan_of(backbone, 5, again)
+    return [a + (depth - 4) * (b - a) for a, b in zip(four, five)]
+
+print(json.dumps([of_all(*asked) for asked in json.load(sys.stdin)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[tuple[str, int, bool], tuple[int, int]]:
+    """(fixed, a clip's) bytes on a GPU by backbone, depth and whether layers are computed again.
+
+    In a process of its own: the checks of shapes that tests switch on hold tensors longer than the program does.
+    """
+    asked = sorted({asked_of(spell_out(yaml.safe_load(text_of(name))), name) for name in NAMES})
+    told = subprocess.run([sys.executable, "-c", PLANS], input=json.dumps(asked), capture_output=True, text=True, check=True)
+    return {one: (found[0], found[1]) for one, found in zip(asked, json.loads(told.stdout), strict=True)}
+
+
+def asked_of(read: dict[str, Any], name: str) -> tuple[str, int, bool]:
+    return read["backbone"], {"b16": 12, "l14": 24}[name.split("_")[2]], read["gradient_checkpointing"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_memory_that_a_recipe_tells_is_the_plans(name: str) -> None:
+def test_the_memory_that_a_recipe_tells_is_the_plans(name: str, plans: dict[tuple[str, int, bool], tuple[int, int]]) -> None:
     read = spell_out(yaml.safe_load(text_of(name)))
-    depth = {"b16": 12, "l14": 24}[name.split("_")[2]]
-    fixed, clip = bytes_of(read["backbone"], depth=depth, again=read["gradient_checkpointing"])
+    fixed, clip = plans[asked_of(read, name)]
     needed = (fixed + clip * read["batch_size"]) / 1e9
     assert read["num_frames"] == 16
     written = re.search(r"# Memory: about ([\d.]+) GB", text_of(name))

@@ -95,6 +95,8 @@ def _most_bytes(model: nn.Module, frames: Tensor) -> int:
     trained = [p for p in model.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)  # room for them is counted elsewhere
+    with torch.no_grad():
+        model(frames)  # what is made once and kept, such as codes of positions, is no part of a step
     most = most_alive(lambda: model(frames.clone()).sum().backward(), device=frames.device)
     model.train(training).zero_grad()
     return most

@@ -245,7 +245,9 @@ class FrozenMlp:
     def activate(self, inner: Tensor, out: Tensor) -> Tensor:
         """Of each value, into `out`, which may be the same tensor."""
         if self.activation == "quick":
-            return torch.mul(inner, torch.sigmoid(QUICK * inner), out=out)
+            if out is inner:
+                return inner.mul_((QUICK * inner).sigmoid_())
+            return torch.mul(inner, QUICK, out=out).sigmoid_().mul_(inner)
         if self.activation == "silu":
             return torch.ops.aten.silu.out(inner, out=out)
         return torch.ops.aten.gelu.out(inner, approximate=self.activation, out=out)
@@ -253,8 +255,9 @@ class FrozenMlp:
     def activate_back(self, grad: Tensor, inner: Tensor) -> Tensor:
         """A gradient through the activation, in place."""
         if self.activation == "quick":  # of x s(x): s + QUICK x s (1 - s)
-            gate = torch.sigmoid(QUICK * inner)
-            return grad.mul_(gate.addcmul(inner * gate, 1 - gate, value=QUICK))
+            gate = (QUICK * inner).sigmoid_()
+            slope = (1 - gate).mul_(inner).mul_(QUICK).add_(1)
+            return grad.mul_(gate).mul_(slope)
         if self.activation == "silu":
             return torch.ops.aten.silu_backward.grad_input(grad, inner, grad_input=grad)
         return torch.ops.aten.gelu_backward.grad_input(grad, inner, approximate=self.activation, grad_input=grad)
