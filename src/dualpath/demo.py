@@ -84,7 +84,7 @@ class DemoConfig:
 
     train_clips: int = 320
     test_clips: int = 40
-    epochs: int = 6
+    epochs: int = 7
     seed: int = 0
 
     def __post_init__(self) -> None:
