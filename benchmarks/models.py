@@ -2,7 +2,8 @@
 
     python benchmarks/models.py --output benchmarks/results/cpu [--only inference training] [--rounds 3] [--seconds 6]
 
-ViT-B/16, T = 32, random weights. What each row is stands in `candidates`; docs/speed.md says what came out.
+ViT-B/16, T = 32, random weights. What each row is stands in `candidates`. Writes models.json, of which
+scripts/make_speed.py makes docs/speed.md and its picture.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dualpath.engine.checkpoint import versions
 from dualpath.engine.device import pick_device
 from dualpath.engine.machine import describe_machine
 from dualpath.files import write_whole
-from dualpath.report.speed import speed_json, speed_markdown, speed_picture, speed_table
+from dualpath.report.speed import speed_json, speed_table
 from dualpath.speed.turns import Candidate, measure
 
 HERE = str(Path(__file__).resolve().parent)
@@ -74,10 +75,6 @@ def main() -> None:
     machine = describe_machine(pick_device())
     told = speed_json(found, machine=machine, command=shlex.join(["python", *sys.argv]), versions=versions())
     write_whole(given.output / "models.json", json.dumps(told, indent=2) + "\n")
-    write_whole(given.output / "models.md", speed_markdown(found))
-    (given.output / "models.png").write_bytes(
-        speed_picture(found, ours=[one.label for one in chosen if "dualpath" in one.label])
-    )
     print(speed_table(found, machine))
 
 
