@@ -17,14 +17,13 @@ UNREAD = ("head.", "head_dist.")
 """Names of weights that a FrameModel never reads: CLIP's projection, ImageNet's classifiers."""
 
 
-def spread(frames: UInt8[Tensor, "b t c h w"], count: int, *, first: bool = False) -> UInt8[Tensor, "b s c h w"]:
-    """The middle frame of each of `count` equal parts of the clip, or the first as in the authors' code.
+def spread(num_frames: int, count: int, *, first: bool = False) -> list[int]:
+    """The middle frame of each of `count` equal parts of a clip, or the first as in the authors' code; counted from 0.
 
     The earlier a frame, the more its place alone gives away what comes next (one frame from the start tells a
     movement's direction): the middle keeps time out of the spatial path.
     """
-    t = frames.shape[1]
-    return frames[:, [(2 * i + (not first)) * t // (2 * count) for i in range(count)]]
+    return [(2 * i + (not first)) * num_frames // (2 * count) for i in range(count)]
 
 
 def check_size(frames: Tensor, backbone: Backbone) -> None:

@@ -88,22 +88,33 @@ class DualPath(nn.Module):
         Raises:
             DualPathError: t does not fill the framesets or is less than T_S, or the frames have another size.
         """
+        return self.classify(self.encode(frames))
+
+    def encode(self, frames: UInt8[Tensor, "b t c h w"]) -> dict[str, Float[Tensor, "b f"]]:
+        """What each path makes of clips, by its name: y_SP is "spatial", y_TP is "temporal"."""
         self.check_clip(frames.shape[1])
         check_size(frames, self.backbone)
-        features = []
+        features = {}
         if self.spatial is not None:
-            features.append(self.encode_spatial(frames))
+            features["spatial"] = self.encode_spatial(frames)
         if self.temporal is not None:
-            features.append(self.encode_temporal(frames))
-        if self.config.variant == "reference":
-            features.reverse()
-        return self.head(torch.cat(features, dim=-1))
+            features["temporal"] = self.encode_temporal(frames)
+        return features
+
+    def classify(self, features: dict[str, Float[Tensor, "b f"]]) -> Float[Tensor, "b k"]:
+        """What the paths have made of clips to logits."""
+        order = ("temporal", "spatial") if self.config.variant == "reference" else ("spatial", "temporal")
+        return self.head(torch.cat([features[path] for path in order if path in features], dim=-1))
+
+    def spatial_frames(self, num_frames: int) -> list[int]:
+        """Which frames of a clip the spatial path looks at, counted from 0."""
+        return spread(num_frames, self.config.num_spatial_frames, first=self.config.variant == "reference")
 
     def encode_spatial(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b f"]:
         """y_SP: the mean [CLS] of T_S sparse frames."""
         backbone, config = self.backbone, self.config
         assert self.spatial is not None
-        frames = spread(frames, config.num_spatial_frames, first=config.variant == "reference")
+        frames = frames[:, self.spatial_frames(frames.shape[1])]
         pictures = frames.flatten(0, 1)
         repeats = None if self.training else find_repeats(pictures)
         if repeats is not None:

@@ -60,7 +60,8 @@ class LinearProbe(nn.Module):
         """Clips, as decoded (RGB, 0..255, square, of the backbone's size), to logits."""
         self.check_clip(frames.shape[1])
         check_size(frames, self.backbone)
-        frames = spread(frames, self.config.num_probe_frames or frames.shape[1])
+        t = frames.shape[1]
+        frames = frames[:, spread(t, self.config.num_probe_frames or t)]
         with torch.no_grad():
             features = self.backbone(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).mean(dim=1)
         return self.head(self.norm(features))
