@@ -1,7 +1,7 @@
 """Where a prediction comes from: for each path, a map over every frame that it looks at.
 
-    clip: frames 0 .. T-1    spatial  frames 2 6 10 14, a map of 14x14 shares each
-                             temporal frames 0 .. 15,   a map of 56x56 shares each: a frameset's cell, at its frame's time
+clip: frames 0 .. T-1    spatial  frames 2 6 10 14, a map of 14x14 shares each
+                         temporal frames 0 .. 15,   a map of 56x56 shares each: a frameset's cell, at its frame's time
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class PathMap:
     Attributes:
         path: "spatial" or "temporal".
         frames: which frames of the clip the path looks at, counted from 0, ascending.
-        shares: one map a frame, in equal cells. All shares of a path add up to 1, but for what lies on tokens that show no
-            place ([CLS], registers).
+        shares: one map a frame, in equal cells. All shares of a path add up to 1; they are all 0 if nothing in it speaks for
+            the class. What lies on tokens that show no place ([CLS], registers) is left out.
     """
 
     path: str
