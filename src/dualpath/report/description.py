@@ -30,8 +30,8 @@ def describe(explanation: Explanation) -> str:
     return " ".join([f"{said}.", *(_describe_path(explanation, path) for path in explanation.paths)])
 
 
-def title(explanation: Explanation) -> tuple[str, str]:
-    """What is predicted and what is explained, for a heading of two lines."""
+def predicted_and_explained(explanation: Explanation) -> tuple[str, str]:
+    """What is predicted and what the maps are of: the two lines of a heading."""
     kind = KINDS_SAID[explanation.kind]
     if explanation.kind == "attention":
         kind += " of the last block" if explanation.block is None else f" of block {explanation.block}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +19,16 @@ SHEET, OVERLAY, MAPS, WORDS = "sheet.png", "overlay.mp4", "maps.npz", "explanati
 FILES = (SHEET, OVERLAY, MAPS, WORDS)
 
 
-def write_explanation(folder: Path, explanation: Explanation, *, command: str = "") -> None:
+def write_explanation(folder: Path, explanation: Explanation, *, command: str = "") -> dict[str, Any]:
     """Writes FILES into a new folder, all of them or none.
 
     Args:
         folder: what does not exist, or is an empty folder.
         explanation: what they tell.
         command: that made it, for explanation.json.
+
+    Returns:
+        What explanation.json holds.
 
     Raises:
         DualPathError: the folder holds something, or cannot be written.
@@ -35,6 +39,7 @@ def write_explanation(folder: Path, explanation: Explanation, *, command: str = 
         write_whole(draft / MAPS, as_arrays(explanation))
         told = as_json(explanation) | ({"command": command} if command else {})
         write_whole(draft / WORDS, json.dumps(told, indent=2) + "\n")
+    return told
 
 
 def as_arrays(explanation: Explanation) -> bytes:

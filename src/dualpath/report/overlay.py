@@ -17,7 +17,7 @@ from jaxtyping import Float64, UInt8
 
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.report.canvas import INK, LINE, QUIET, Canvas
-from dualpath.report.description import percent, title
+from dualpath.report.description import percent, predicted_and_explained
 from dualpath.report.heat import heat_picture
 from dualpath.report.sheet import ACCENT, draw_scale, enlarged, time_said
 from dualpath.video.mp4 import Quality, write_pictures
@@ -122,7 +122,7 @@ def _draw_still(canvas: Canvas, look: _Look, explanation: Explanation) -> None:
     scale = min(340, (look.width - 3 * _MARGIN) // 2)
     draw_scale(canvas, look.width - _MARGIN - scale, top, scale)
     room = look.width - 3 * _MARGIN - scale
-    for line, words in enumerate(title(explanation)):
+    for line, words in enumerate(predicted_and_explained(explanation)):
         canvas.text(_MARGIN, top + 14 + 20 * line, canvas.shortened(words, room, size=13), size=13, color=INK)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.report.canvas import INK, LINE, QUIET, Canvas
-from dualpath.report.description import percent, title
+from dualpath.report.description import percent, predicted_and_explained
 from dualpath.report.heat import TICKS, heat_picture, place, scale_bar
 
 WIDEST, NARROWEST = 1400, 1000  # pixels
@@ -137,7 +137,7 @@ def _draw_head(canvas: Canvas, explanation: Explanation) -> None:
     room = canvas.width - 2 * _MARGIN - scale - 40
     name = canvas.shortened(Path(explanation.video).name, room, size=19, weight="bold")
     canvas.text(_MARGIN, 38, name, size=19, weight="bold", color=INK)
-    predicted, explained = title(explanation)
+    predicted, explained = predicted_and_explained(explanation)
     canvas.text(_MARGIN, 62, canvas.shortened(predicted, room, size=14), size=14, color=INK)
     canvas.text(_MARGIN, 82, canvas.shortened(explained, room, size=14), size=14, color=INK)
     draw_scale(canvas, canvas.width - _MARGIN - scale, 22, scale)
