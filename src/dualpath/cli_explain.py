@@ -22,7 +22,7 @@ def explain_verb(words: Sequence[str]) -> int:
     from dualpath.engine.predict import load
     from dualpath.files import check_new
     from dualpath.flags import Parser
-    from dualpath.report.description import describe, predicted_and_explained
+    from dualpath.report.description import describe_paths, predicted_and_explained
     from dualpath.report.explanation import FILES, write_explanation
 
     parser = Parser(
@@ -53,6 +53,6 @@ def explain_verb(words: Sequence[str]) -> int:
     check_kind(classifier, kind=options.kind, block=options.block)
     found = explain(classifier, options.video, label=options["class"], kind=options.kind, block=options.block)
     told = write_explanation(output, found, command=join(["dualpath", "explain", *words]))
-    print(json.dumps(told, indent=2) if options.json else "\n".join([*predicted_and_explained(found), describe(found)]))
+    print(json.dumps(told, indent=2) if options.json else "\n".join([*predicted_and_explained(found), *describe_paths(found)]))
     print(f"{', '.join(FILES[:-1])} and {FILES[-1]} are in {output}", file=sys.stderr)
     return 0

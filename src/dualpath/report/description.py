@@ -10,13 +10,6 @@ from jaxtyping import Float
 
 from dualpath.engine.explanation import Explanation, PathMap
 
-KINDS_SAID = {
-    "relevance": "what speaks for the class",
-    "rollout": "attention rolled out over all blocks",
-    "attention": "attention",
-}
-"""What each kind of map tells, in a few words."""
-
 MOST = 0.5
 """Share of a map that the frames named first hold at least."""
 _SPREAD = 0.25  # standard deviation, in sides of a frame, from which a map is all over it; an even one has 0.29
@@ -25,18 +18,26 @@ _SPREAD = 0.25  # standard deviation, in sides of a frame, from which a map is a
 def describe(explanation: Explanation) -> str:
     """The prediction, and for each path on which frames and where its map lies: a sentence each. Frames count from 1."""
     said = f"The video is taken for {_quoted(explanation.guess)} with a score of {float(explanation.scores.max()):.2f}"
-    if explanation.label != explanation.guess:
+    if explanation.kind == "relevance" and explanation.label != explanation.guess:
         said += f"; the maps are for {_quoted(explanation.label)}, which has {explanation.score:.2f}"
-    return " ".join([f"{said}.", *(_describe_path(explanation, path) for path in explanation.paths)])
+    return " ".join([f"{said}.", *describe_paths(explanation)])
+
+
+def describe_paths(explanation: Explanation) -> list[str]:
+    """For each path, on which frames and where in them its map lies: a sentence."""
+    return [_describe_path(explanation, path) for path in explanation.paths]
 
 
 def predicted_and_explained(explanation: Explanation) -> tuple[str, str]:
     """What is predicted and what the maps are of: the two lines of a heading."""
-    kind = KINDS_SAID[explanation.kind]
-    if explanation.kind == "attention":
-        kind += " of the last block" if explanation.block is None else f" of block {explanation.block}"
     predicted = f"predicted {_quoted(explanation.guess)}, score {float(explanation.scores.max()):.2f}"
-    return predicted, f"explained {_quoted(explanation.label)}, score {explanation.score:.2f}: {explanation.kind}, {kind}"
+    block = "the last block" if explanation.block is None else f"block {explanation.block}"
+    explained = {
+        "relevance": f"explained {_quoted(explanation.label)}, score {explanation.score:.2f}: what speaks for it (relevance)",
+        "rollout": "attention through all blocks (rollout), the same for every class",
+        "attention": f"attention in {block}, the same for every class",
+    }
+    return predicted, explained[explanation.kind]
 
 
 def percent(share: float) -> str:
@@ -90,10 +91,8 @@ def _describe_path(explanation: Explanation, path: PathMap) -> str:
     elif 2 * len(frames) >= len(path.frames) and shares.max() < 1.5 / len(shares):
         top = int(shares.argmax())
         most = f"{percent(shares[top])} on frame {_told(explanation, path.frames[top])}"
-        return (
-            f"{name[0].upper()}{name[1:]} lies on all of its {len(shares)} frames about alike, with the most, {most}; "
-            f"{_place(path.shares.sum(axis=0))}."
-        )
+        even = f"lies on all of its {len(shares)} frames about alike, at most {most}"
+        return f"{name[0].upper()}{name[1:]} {even}; {_place(path.shares.sum(axis=0))}."
     elif len(frames) == 1:
         where = f"{percent(share)} of {name} lies on frame {_told(explanation, *frames)}"
     else:

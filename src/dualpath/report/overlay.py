@@ -18,7 +18,7 @@ from jaxtyping import Float64, UInt8
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.report.canvas import INK, LINE, QUIET, Canvas
 from dualpath.report.description import percent, predicted_and_explained
-from dualpath.report.heat import heat_picture
+from dualpath.report.heat import heat_picture, soft_heat
 from dualpath.report.sheet import ACCENT, draw_scale, enlarged, time_said
 from dualpath.video.mp4 import Quality, write_pictures
 
@@ -62,7 +62,7 @@ def overlay_pictures(explanation: Explanation) -> Iterator[UInt8[np.ndarray, "h 
     background = still.pixels()
     # Each map is drawn once, however long its frame stays the nearest.
     maps = [
-        [heat_picture(frames[frame], heat) for frame, heat in zip(path.frames, path.heat, strict=True)]
+        [heat_picture(frames[frame], heat) for frame, heat in zip(path.frames, soft_heat(path), strict=True)]
         for path in explanation.paths
     ]
     for number, frame in enumerate(frames):

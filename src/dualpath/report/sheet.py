@@ -21,7 +21,7 @@ from PIL import Image
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.report.canvas import INK, LINE, QUIET, Canvas
 from dualpath.report.description import percent, predicted_and_explained
-from dualpath.report.heat import TICKS, heat_picture, place, scale_bar
+from dualpath.report.heat import TICKS, heat_picture, place, scale_bar, soft_heat
 
 WIDEST, NARROWEST = 1400, 1000  # pixels
 _MARGIN, _LABELS, _GAP = 28, 108, 8
@@ -145,7 +145,7 @@ def _draw_head(canvas: Canvas, explanation: Explanation) -> None:
 
 def _draw_path(canvas: Canvas, layout: Layout, row: int, path: PathMap, frames: list[np.ndarray]) -> None:
     side, shares = layout.side, path.by_frame
-    largest = float(shares.max())
+    largest, heat = float(shares.max()), soft_heat(path)
     for number, frame in enumerate(frames):
         left, top = layout.left(number), layout.top(number, row)
         if number not in path.frames:
@@ -153,7 +153,7 @@ def _draw_path(canvas: Canvas, layout: Layout, row: int, path: PathMap, frames: 
             continue
         at = path.frames.index(number)
         share = float(shares[at])
-        canvas.paste(left, top, heat_picture(frame, path.heat[at]))
+        canvas.paste(left, top, heat_picture(frame, heat[at]))
         canvas.box(left, top + side + 2, side, _BAR - 1, LINE)
         canvas.box(left, top + side + 2, round(side * share / largest) if largest > 0 else 0, _BAR - 1, ACCENT)
         weight = "bold" if share == largest else "normal"
