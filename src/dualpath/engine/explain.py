@@ -161,4 +161,5 @@ def _path_map(model: DualPath, name: str, patches: Float[Tensor, "n p q"], num_f
     if name == "spatial":
         return PathMap(name, tuple(model.spatial_frames(num_frames)), patches.cpu().numpy())
     shares = share_out(patches, model.config.grid, model.cell)
-    return PathMap(name, tuple(range(num_frames)), shares.cpu().numpy())
+    rows, columns = (side // count for side, count in zip(model.frameset_size, patches.shape[1:], strict=True))
+    return PathMap(name, tuple(range(num_frames)), shares.cpu().numpy(), token=(rows, columns))

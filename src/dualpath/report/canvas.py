@@ -44,11 +44,15 @@ class Canvas:
 
     def shortened(self, words: str, room: int, *, size: int, weight: str = "normal") -> str:
         """The words, or so much of their beginning and their end that they are at most `room` pixels wide."""
-        words, kept = _plain(words), _plain(words)
-        for count in range(len(words) - 1, 1, -1):
+        words = _plain(words)
+        width = self._width(words, size=size, weight=weight)
+        if width <= room:
+            return words
+        kept = words
+        for count in range(int(len(words) * room / width), 0, -1):
+            kept = f"{words[: (count + 1) // 2]}…{words[len(words) - count // 2 :]}"
             if self._width(kept, size=size, weight=weight) <= room:
                 break
-            kept = f"{words[: (count + 1) // 2]}…{words[len(words) - count // 2 :]}"
         return kept
 
     def _width(self, words: str, *, size: int, weight: str) -> float:

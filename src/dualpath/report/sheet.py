@@ -113,8 +113,8 @@ def draw_scale(canvas: Canvas, left: int, top: int, width: int) -> None:
     """The colours and what they mean: the bar `width` pixels wide, 16 pixels below `top`; 44 pixels high in all."""
     canvas.text(left, top + 10, "heat of a place: 1 is an even spread", size=12, color=QUIET)
     canvas.paste(left, top + 17, scale_bar(width, 12))
-    for tick in TICKS:
-        at = left + round(float(place(np.array(float(tick)))) * width)
+    for tick, where in zip(TICKS, place(np.array(TICKS, np.float64)), strict=True):
+        at = left + round(float(where) * width)
         last = tick == TICKS[-1]
         canvas.box(min(at, left + width - 1), top + 29, 1, 3, QUIET)
         ha = "right" if last else "left" if tick == 0 else "center"
