@@ -87,6 +87,11 @@ def test_every_family_gives_the_maps_its_structure_allows(family: str) -> None:
             assert path.shares.min() >= 0
             assert path.shares.sum() == pytest.approx(1, abs=1e-4)
         assert paths[1].shares.shape == (8, *model.cell)
+        rows, columns = paths[1].token
+        token = paths[1].shares[0, :rows, :columns]  # the first frame begins with a whole one
+        assert token.shape == (rows, columns)
+        assert np.ptp(token) <= 1e-5 * token.max()
+        assert (rows, columns) == tuple(side // (2 * cells) for side, cells in zip(model.frameset_size, (2, 2), strict=True))
     assert all(value.grad is None for value in model.parameters())
 
 
