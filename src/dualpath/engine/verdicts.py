@@ -75,7 +75,9 @@ class ClassWorth:
         return self.hits[row] / self.videos - self.alarms[row] / max(1, self.others)
 
 
-def judge(labels: Int64[np.ndarray, " n"], predictions: Mapping[str, Int64[np.ndarray, " n"]], num_classes: int) -> list[ClassWorth]:
+def judge(
+    labels: Int64[np.ndarray, " n"], predictions: Mapping[str, Int64[np.ndarray, " n"]], num_classes: int
+) -> list[ClassWorth]:
     """Every class with its verdict.
 
     Args:
