@@ -32,11 +32,11 @@ ASKED_TOLD = (IN_ORDER, SHUFFLED, ONE_FRAME)
 ASKED_BETTER = (REVERSED, SHUFFLED, ONE_FRAME)
 
 VERDICTS = {
-    "motion": "told by the order of its frames; one frame does not tell it",
+    "motion": "the order of frames tells it; that one frame tells it was not shown",
     "both": "one frame tells it, and the order of frames tells it better",
-    "appearance": "one frame tells it, and nothing was found that all frames in order add",
-    "frames": "told by what several frames show, in any order",
-    "unrecognised": "not told from the other classes",
+    "appearance": "one frame tells it; that frames in order tell it better was not shown",
+    "frames": "several frames tell it, in any order; that one frame or their order does was not shown",
+    "unrecognised": "not told from the other classes, frames in order",
     "too few": "too few videos to say",
 }
 """What a class can be, and what that means."""

@@ -202,7 +202,7 @@ def score_features(classifier: VideoClassifier, features: dict[str, Float[Tensor
     return over_views(classifier.model.classify(flat), next(iter(features.values())).shape[1])
 
 
-def mean_features(features: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, " f"]:
+def mean_features(features: Sequence[Float[Tensor, "_ v f"]]) -> Float[Tensor, " f"]:
     """Mean over all views of all videos: it says nothing of any, but is what the head is used to."""
     total = sum(batch.double().sum(dim=(0, 1)) for batch in features)
     assert isinstance(total, Tensor)

@@ -12,14 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from dualpath.engine.checkpoint import versions
-from dualpath.engine.paired import Interval
 from dualpath.engine.verdicts import ALPHA, IN_ORDER, VERDICTS, ClassWorth
 from dualpath.engine.worth import ROWS, Worth
 from dualpath.files import write_whole
 from dualpath.report.page import wilson
 from dualpath.report.predictions import as_text
 from dualpath.report.tables import markdown_table
-from dualpath.report.worth_picture import draw_worth
+from dualpath.report.worth_picture import draw_worth, points
 
 JSON, CSV, MARKDOWN, PICTURE = "worth.json", "worth.csv", "worth.md", "worth.png"
 HEADS = ("row", "top-1", "right", "change from frames in order, points (95 %)")
@@ -123,19 +122,13 @@ def row_cells(worth: Worth) -> list[list[str]]:
     return cells
 
 
-def points(loss: Interval) -> str:
-    """A loss as the change that it is: "-46.2 (-51.3 to -41.0)"."""
-    change, low, high = (0.0 - 100 * value for value in (loss.difference, loss.high, loss.low))
-    return f"{change:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
 def class_heads(worth: Worth) -> list[str]:
     """What `class_cells` stand under."""
-    return ["class", "verdict", "videos", *(ROWS[row].removesuffix(" silenced") for row in worth.rows)]
+    return ["class", "verdict", "videos", *(ROWS[row].replace(" path silenced", " silenced") for row in worth.rows)]
 
 
 def class_cells(worth: Worth) -> list[list[str]]:
-    """Name, verdict, videos and accuracy in each row of every class, in per cent; those of silenced paths without it."""
+    """Name, verdict, videos and accuracy in each row of every class, in per cent."""
     cells = []
     for one in worth.by_class:
         shares = [f"{100 * one.share(row):.0f}" if one.videos else "-" for row in worth.rows]

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from dualpath.engine.paired import Interval
 from dualpath.engine.verdicts import IN_ORDER, REVERSED, SHUFFLED, ClassWorth
 from dualpath.engine.worth import ROWS, SILENCED, Worth
 from dualpath.report.page import wilson
@@ -25,6 +26,8 @@ HEAT = LinearSegmentedColormap.from_list("share", ["#f6f8fa", "#b9dcf0", "#0072b
 MOST_CLASSES = 40
 CLASS_INCHES, ROW_INCHES = 0.27, 0.38
 LONGEST_NAME = 44
+RIGHT = 142
+"""Where the bars' panel ends, in per cent: beyond 100 there is room for words."""
 
 
 def draw_worth(worth: Worth) -> bytes:
@@ -40,6 +43,7 @@ def make_figure(worth: Worth) -> Figure:
     heights = [ROW_INCHES * len(worth.rows) + 0.3, CLASS_INCHES * max(2, len(classes)) + 0.5]
     figure = Figure(figsize=(11.0, sum(heights) + 1.5), dpi=110, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
     above, below = figure.subplots(2, 1, height_ratios=heights)
     _draw_rows(above, worth)
     _draw_classes(below, worth, classes)
@@ -69,15 +73,16 @@ def _draw_rows(axes: Any, worth: Worth) -> None:
         reach = [[max(0.0, share - 100 * low)], [max(0.0, 100 * high - share)]]
         axes.barh(place, share, height=0.62, color=BARS[kind])
         axes.errorbar(share, place, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
-        change = "" if row == IN_ORDER else f"   {-100 * worth.losses[row].difference:+.1f} points"
-        axes.text(100 * high + 1.2, place, f"{share:.1f} %", va="center", color=INK, fontweight="bold")
-        axes.text(129, place, change, va="center", ha="right", color=QUIET)
+        told = axes.text(100 * high + 1.2, place, f"{share:.1f} %", va="center", color=INK, fontweight="bold")
+        told.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
+        axes.text(RIGHT - 1, place, "" if row == IN_ORDER else points(worth.losses[row]), va="center", ha="right", color=QUIET)
+    axes.text(RIGHT - 1, 0, "change from this, points (95 %)", va="center", ha="right", color=QUIET)
     chance = 100 / len(worth.in_order.classes)
     axes.axvline(chance, color=QUIET, linewidth=1, linestyle=(0, (2, 2)))
     axes.text(chance, -0.62, f" 1 of {len(worth.in_order.classes)} classes", va="bottom", color=QUIET, fontsize=8.5)
     axes.set_yticks(range(len(worth.rows)), [ROWS[row] for row in worth.rows])
     axes.set_ylim(len(worth.rows) - 0.45, -0.9)
-    axes.set_xlim(0, 130)
+    axes.set_xlim(0, RIGHT)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel(f"top-1, % of {count} videos, with 95 % intervals", color=QUIET, loc="left")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -117,6 +122,12 @@ def _draw_classes(axes: Any, worth: Worth, classes: list[ClassWorth]) -> None:
         else "classes"
     )
     axes.set_title(f"Accuracy of {which}, %, and what decides", loc="left", color=INK, fontweight="bold", pad=10)
+
+
+def points(loss: Interval) -> str:
+    """A loss as the change that it is: "-46.2 (-51.3 to -41.0)"."""
+    change, low, high = (0.0 - 100 * value for value in (loss.difference, loss.high, loss.low))
+    return f"{change:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def short_name(name: str) -> str:
