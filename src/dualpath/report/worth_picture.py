@@ -98,7 +98,9 @@ def _draw_classes(axes: Any, worth: Worth, classes: list[ClassWorth]) -> None:
     axes.imshow(shares, cmap=HEAT, vmin=0, vmax=1, aspect="auto")
     for y, line in enumerate(shares):
         for x, share in enumerate(line):
-            axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color="white" if share > 0.7 else INK)
+            axes.text(
+                x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color="white" if share >= 0.9 else INK
+            )
         name = classes[y].verdict or ""
         axes.text(
             len(rows) - 0.4, y, name, va="center", color=VERDICT_COLOURS.get(name, QUIET),
