@@ -91,6 +91,7 @@ GOOD, NONE, ALL, HALF = (20, 0, 0), (0, 0, 0), (20, 20, 20), (10, 0, 0)
         ("both", GOOD, HALF, HALF, HALF),
         ("appearance", GOOD, GOOD, GOOD, GOOD),
         ("appearance", (18, 0, 1), (17, 0, 0), (18, 1, 1), (16, 0, 1)),
+        ("appearance", (13, 2, 2), (20, 0, 0), (13, 2, 2), (13, 2, 2)),  # it is better backwards, which is no worth of order
         ("frames", GOOD, GOOD, GOOD, NONE),
         ("frames", GOOD, GOOD, GOOD, HALF),  # one frame tells it, but several tell it better
         ("unrecognised", NONE, NONE, NONE, GOOD),
