@@ -88,6 +88,7 @@ GOOD, NONE, ALL, HALF = (20, 0, 0), (0, 0, 0), (20, 20, 20), (10, 0, 0)
         ("motion", GOOD, GOOD, NONE, NONE),
         ("motion", GOOD, ALL, ALL, ALL),  # not one video is lost, but everything is taken for the class
         ("motion", (12, 1, 1), (1, 3, 2), (4, 6, 5), (5, 6, 7)),
+        ("motion", GOOD, NONE, NONE, (9, 0, 0)),  # one frame is far above chance, but below half
         ("both", GOOD, HALF, HALF, HALF),
         ("appearance", GOOD, GOOD, GOOD, GOOD),
         ("appearance", (18, 0, 1), (17, 0, 0), (18, 1, 1), (16, 0, 1)),

@@ -1,4 +1,4 @@
-"""What the verb evaluate does with paths: find, check, run, write."""
+"""What the verbs evaluate and worth do with paths: find, check, run, write."""
 
 from __future__ import annotations
 

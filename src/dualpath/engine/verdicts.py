@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+HALF = 0.5
+"""What one frame must reach of J in order to be said to tell a class: to be above chance is little among many classes."""
 ALPHA = 0.05
 """What is less likely by chance alone counts as shown."""
 
@@ -32,8 +34,8 @@ ASKED_TOLD = (IN_ORDER, SHUFFLED, ONE_FRAME)
 ASKED_BETTER = (REVERSED, SHUFFLED, ONE_FRAME)
 
 VERDICTS = {
-    "motion": "the order of frames tells it; that one frame tells it was not shown",
-    "both": "one frame tells it, and the order of frames tells it better",
+    "motion": "the order of frames tells it; one frame tells it less than half as well, or not at all",
+    "both": "one frame tells it at least half as well as frames in order do, but these tell it better",
     "appearance": "one frame tells it; that frames in order tell it better was not shown",
     "frames": "several frames tell it, in any order; that one frame or their order does was not shown",
     "unrecognised": "not told from the other classes, frames in order",
@@ -118,7 +120,8 @@ def verdict(found: ClassWorth, *, tests: int) -> str:
         frames         shuffled frames tell it
         too few        nothing of all this is shown
 
-    A class that is unrecognised is "too few", too, if its videos, all hit and without alarms, would not have told it.
+    One frame tells a class if its J is shown to be above 0 and is at least half of J in order. A class that is unrecognised
+    is "too few", too, if its videos, all hit and without alarms, would not have told it.
 
     Args:
         found: its counts and corrected p-values.
@@ -128,7 +131,7 @@ def verdict(found: ClassWorth, *, tests: int) -> str:
         could = p_told(found.videos, found.videos, 0, found.others) * tests * len(ASKED_TOLD) <= ALPHA
         return "unrecognised" if could else "too few"
     ahead = {row: found.better[row] <= ALPHA and found.index(IN_ORDER) > found.index(row) for row in ASKED_BETTER}
-    still = found.told[ONE_FRAME] <= ALPHA
+    still = found.told[ONE_FRAME] <= ALPHA and found.index(ONE_FRAME) >= HALF * found.index(IN_ORDER)
     if ahead[REVERSED] or ahead[SHUFFLED]:
         return "both" if still else "motion"
     if min(1.0, 2 * 0.5 ** found.hits[IN_ORDER]) * tests * len(ASKED_BETTER) > ALPHA:

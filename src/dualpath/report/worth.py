@@ -25,8 +25,9 @@ HEADS = ("row", "top-1", "right", "change from frames in order, points (95 %)")
 RULE = f"""How a class gets its verdict: a row tells a class if the videos of the class are taken for it more often than those
 of the others are (Fisher's exact test, one-sided); frames in order are better than another row if the difference of these two
 shares differs, by McNemar's exact test on the videos that the two rows take for the class differently. All at
-{100 * ALPHA:.0f} %, corrected over all classes and rows by Holm's method. Order decides if frames in order are better than
-reversed or than shuffled ones."""
+{100 * ALPHA:.0f} %, corrected over all classes and rows by Holm's method. The order of
+frames tells a class if frames in order are better than reversed or than shuffled ones. One frame tells it if its difference
+of the two shares is also at least half of that in order."""
 
 
 def write_worth(worth: Worth, folder: Path, *, command: str) -> dict[str, Any]:

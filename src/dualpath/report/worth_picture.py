@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dualpath.engine.paired import Interval
 from dualpath.engine.verdicts import IN_ORDER, REVERSED, SHUFFLED, ClassWorth
@@ -26,7 +27,7 @@ HEAT = LinearSegmentedColormap.from_list("share", ["#f6f8fa", "#b9dcf0", "#0072b
 MOST_CLASSES = 40
 CLASS_INCHES, ROW_INCHES = 0.27, 0.38
 LONGEST_NAME = 44
-RIGHT = 142
+RIGHT = 156
 """Where the bars' panel ends, in per cent: beyond 100 there is room for words."""
 
 
@@ -41,9 +42,9 @@ def make_figure(worth: Worth) -> Figure:
     """Bars above, classes below."""
     classes = choose_classes(worth)
     heights = [ROW_INCHES * len(worth.rows) + 0.3, CLASS_INCHES * max(2, len(classes)) + 0.5]
-    figure = Figure(figsize=(11.0, sum(heights) + 1.5), dpi=110, facecolor="white", layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1)
+    figure = Figure(figsize=(11.0, sum(heights) + 1.5), dpi=110, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
     above, below = figure.subplots(2, 1, height_ratios=heights)
     _draw_rows(above, worth)
     _draw_classes(below, worth, classes)
@@ -76,7 +77,7 @@ def _draw_rows(axes: Any, worth: Worth) -> None:
         told = axes.text(100 * high + 1.2, place, f"{share:.1f} %", va="center", color=INK, fontweight="bold")
         told.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
         axes.text(RIGHT - 1, place, "" if row == IN_ORDER else points(worth.losses[row]), va="center", ha="right", color=QUIET)
-    axes.text(RIGHT - 1, 0, "change from this, points (95 %)", va="center", ha="right", color=QUIET)
+    axes.text(RIGHT - 1, 0, "change, points (95 %)", va="center", ha="right", color=QUIET)
     chance = 100 / len(worth.in_order.classes)
     axes.axvline(chance, color=QUIET, linewidth=1, linestyle=(0, (2, 2)))
     axes.text(chance, -0.62, f" 1 of {len(worth.in_order.classes)} classes", va="bottom", color=QUIET, fontsize=8.5)
@@ -98,9 +99,8 @@ def _draw_classes(axes: Any, worth: Worth, classes: list[ClassWorth]) -> None:
     axes.imshow(shares, cmap=HEAT, vmin=0, vmax=1, aspect="auto")
     for y, line in enumerate(shares):
         for x, share in enumerate(line):
-            axes.text(
-                x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color="white" if share >= 0.9 else INK
-            )
+            ink = "white" if share >= 0.9 else INK
+            axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
         name = classes[y].verdict or ""
         axes.text(
             len(rows) - 0.4, y, name, va="center", color=VERDICT_COLOURS.get(name, QUIET),
@@ -118,12 +118,10 @@ def _draw_classes(axes: Any, worth: Worth, classes: list[ClassWorth]) -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0, labelcolor=INK)
     axes.tick_params(axis="x", labeltop=True, labelbottom=False, labelcolor=QUIET, labelsize=9)
-    which = (
-        f"the {len(classes)} of {present} classes that order is worth most and least to"
-        if len(classes) < present
-        else "classes"
-    )
-    axes.set_title(f"Accuracy of {which}, %, and what decides", loc="left", color=INK, fontweight="bold", pad=10)
+    title = "Accuracy by class, %, and what decides"
+    if len(classes) < present:
+        title += f"\n{len(classes)} of {present}: order is worth most to those above the line, least to those below it"
+    axes.set_title(title, loc="left", color=INK, fontweight="bold", pad=10)
 
 
 def points(loss: Interval) -> str:
