@@ -68,3 +68,15 @@ def whole_folder(output: Path) -> Iterator[Path]:
             ) from problem
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder for results, so that one that cannot be is told before minutes are spent.
+
+    Raises:
+        DualPathError: it cannot be made, or is a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise DualPathError(f"the output {path} cannot be a folder ({problem.strerror}); give another one") from problem
