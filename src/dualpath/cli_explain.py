@@ -32,7 +32,9 @@ def explain_verb(words: Sequence[str]) -> int:
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote, of a DualPath with any of its paths")
     parser.add_argument("video", type=str, help="video file, or folder of pictures")
     parser.add_argument("--output", type=str, required=True, metavar="DIR", help=f"new folder for {', '.join(FILES)}")
-    parser.add_argument("--class", type=str, metavar="NAME", help="the class to explain; by default the predicted one")
+    parser.add_argument(
+        "--class", type=str, metavar="NAME", help="the class to explain, for --kind relevance; by default the predicted one"
+    )
     parser.add_argument("--kind", type=str, metavar="KIND", default="relevance", help=" ".join(KINDS_TOLD.split()))
     parser.add_argument(
         "--block", type=int, metavar="N", help="for --kind attention: which block, counted from 0; by default the last"

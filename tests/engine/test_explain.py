@@ -183,6 +183,8 @@ def test_what_cannot_be_explained_is_told(model: VideoClassifier, clips: Path, t
         model.explain(video, label="rad")
     with pytest.raises(DualPathError, match=r"unknown kind 'relevanz' \(did you mean relevance\?\); there are"):
         model.explain(video, kind="relevanz")
+    with pytest.raises(DualPathError, match="class 'red' has no effect on kind attention, which is the same for all"):
+        model.explain(video, kind="attention", label="red")
     with pytest.raises(DualPathError, match="block 0 has no effect on kind rollout"):
         model.explain(video, kind="rollout", block=0)
     with pytest.raises(DualPathError, match=r"block 99 does not exist; .* has the blocks 0 to \d+"):
