@@ -33,8 +33,10 @@ COMMON = shlex.split(
     "--color_jitter 0 --label_smoothing 0 --check quick"
 )
 """The demo's settings."""
+WORK = ROOT / "tables-output"
+"""Where clips and runs go by default."""
 EPOCHS = 5
-"""The demo takes 6."""
+"""The demo takes 7."""
 RATE_EPOCHS, RATE_SEED, KEPT_FROM = 2, 7, 280
 """Learning rates are chosen on short runs with a seed of their own, by the videos from this number on of each class."""
 
@@ -158,7 +160,7 @@ def rates_page(told: dict[str, Any]) -> str:
 def main() -> None:
     """Makes what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=ROOT / "tables-output", help="folder for clips and runs")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for clips and runs")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--only", nargs="*", choices=["sizes", "rates", *(section.name for section in SECTIONS)])
     options = parser.parse_args()
@@ -189,13 +191,25 @@ def write_page(work: Path) -> None:
         picture = DOCS / "comparison" / f"{section.name}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(made.with_name("compare.png"), picture)
-        body = re.sub(r"^# .*\n", "", made.read_text(), count=1).replace("compare.png", f"comparison/{section.name}.png")
-        parts.append(f"## {section.title}\n\n{section.told}\n{body}")
+        parts.append(f"## {section.title}\n\n{section.told}\n\n{arranged(made.read_text(), work, section.name)}")
     tried = work / "rates" / "compare.json"
     if tried.is_file():
         parts.append(rates_page(json.loads(tried.read_text())))
     if len(parts) > 1:
         (DOCS / "comparison.md").write_text("\n".join(parts))
+
+
+def arranged(made: str, work: Path, name: str) -> str:
+    """What `dualpath compare` has written, results first, the rest folded; with the paths that `make tables` would use."""
+    body, unequal = made.split("\n## ", 1)
+    title, settings, results = re.split(r"\n\n(?=```|\| entry)", body, maxsplit=2)
+    del title
+    settings = re.sub(r"\S*/benchmarks/", "benchmarks/", settings.replace(str(work), WORK.name))
+    heading, remarks = unequal.split("\n", 1)
+    return (
+        f"{results.replace('compare.png', f'comparison/{name}.png').strip()}\n\n<details><summary>How it was made</summary>\n\n"
+        f"{settings}\n\n</details>\n\n<details><summary>{heading}</summary>\n{remarks}\n</details>\n"
+    )
 
 
 if __name__ == "__main__":
