@@ -128,6 +128,8 @@ def test_a_broken_file_is_wrong_and_listed(plain: Evaluation, tmp_path: Path) ->
     lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "predictions.csv").read_text())))
     assert [line["prediction"] for line in lines] == ["blue", "blue", "", "red", "red"]
     assert float(lines[0]["blue"]) == pytest.approx(float(plain.scores[0, 0]), abs=1e-6)
+    assert plain.seconds > 0
+    assert told["origin"] is None
 
 
 def test_batches_and_workers_change_nothing(classifier: VideoClassifier, videos: tuple[Video, ...], plain: Evaluation) -> None:

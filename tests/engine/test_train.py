@@ -342,7 +342,7 @@ def test_non_finite_gradient_stops_too(tmp_path: Path, clips: Path, weights: Pat
 
 
 def test_files_of_a_run(trained: Path) -> None:
-    held = {"best", "last", "log.jsonl", "run.json", "tensorboard", "videos.json", FINAL}
+    held = {"best", "last", "log.jsonl", "run.json", "tensorboard", "validation", "videos.json", FINAL}
     assert {path.name for path in trained.iterdir()} == held
     record = json.loads((trained / "run.json").read_text())
     assert record["settings"]["epochs"] == 4

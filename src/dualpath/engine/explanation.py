@@ -1,7 +1,7 @@
 """Where a prediction comes from: for each path, a map over every frame that it looks at.
 
-    clip: frames 0 .. T-1    spatial  frames 2 6 10 14, a map of 14x14 shares each
-                             temporal frames 0 .. 15,   a map of 56x56 shares each: a frameset's cell, at its frame's time
+clip: frames 0 .. T-1    spatial  frames 2 6 10 14, a map of 14x14 shares each
+                         temporal frames 0 .. 15,   a map of 56x56 shares each: a frameset's cell, at its frame's time
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
+from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import load
 from dualpath.engine.prepare import read_for, tell_warnings
 from dualpath.engine.progress import Bar
@@ -82,7 +83,11 @@ def evaluate_data(
             progress=bar.tell,
             bad=bad,
         )
-    evaluation = replace(evaluation, data=manifest.census())
+    origin = describe_origin(
+        classifier, checkpoint=folder, data=data, split=split if fold is None else str(fold), videos=videos, views=views,
+        seconds=evaluation.seconds, shuffled=shuffle_frames,
+    )  # fmt: skip
+    evaluation = replace(evaluation, data=manifest.census(), origin=origin)
     name = split if fold is None else f"{split}-{fold}"
     target = output or folder / f"evaluation-{name}{'-shuffled' if shuffle_frames else ''}"
     evaluation.write(target)
