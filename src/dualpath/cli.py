@@ -33,6 +33,7 @@ Turn any frozen image transformer into a video model by training a few per cent 
   train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file
   evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
   predict CHECKPOINT VIDEO ...    what a video shows
+  report FOLDER                   a page about a training run or an evaluation; --against OTHER compares two
   info                            what each method costs on a backbone: parameters, multiply-adds, memory
   compare DATA --output DIR       several methods and seeds on equal terms: accuracy over cost, table and picture
   bench                           how fast methods are on this machine, and how near to what its chip can do
@@ -285,6 +286,12 @@ def _bench(words: Sequence[str]) -> int:
     return bench_verb(words)
 
 
+def _report(words: Sequence[str]) -> int:
+    from dualpath.cli_report import report_verb
+
+    return report_verb(words)
+
+
 def _data(words: Sequence[str]) -> int:
     from dualpath.cli_data import data_verb
 
@@ -328,6 +335,7 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "report": _report,
     "info": _info,
     "compare": _compare,
     "bench": _bench,

@@ -104,12 +104,14 @@ def plain(classifier: VideoClassifier, videos: tuple[Video, ...]) -> Evaluation:
 
 
 def test_the_demo_counts_a_broken_file_as_wrong(
-    classifier: VideoClassifier, videos: tuple[Video, ...], plain: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    classifier: VideoClassifier, videos: tuple[Video, ...], plain: Evaluation, trained: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr(demo, "default_workers", lambda _: 0)
+    shutil.copytree(trained / "best", tmp_path / "run" / "best")
     shutil.copytree(videos[0].path.parents[2], tmp_path / "clips")
     (tmp_path / "clips/val").rename(tmp_path / "clips/test")
-    found = demo._evaluate(classifier, tmp_path / "clips", tmp_path / "out")
+    found = demo._evaluate(classifier, tmp_path / "clips", tmp_path / "run" / "test")
     assert (len(found.videos), found.failures) == (5, plain.failures)
     assert found.top(1) == plain.top(1)
 

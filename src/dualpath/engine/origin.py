@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -17,7 +16,6 @@ from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.predict import VideoClassifier
 from dualpath.methods import count_parameters
 from dualpath.video.protocols import ViewsConfig
-
 
 _WRITTEN_AS: dict[str, type | tuple[type, ...]] = {
     "str": str, "int": int, "float": (int, float), "bool": bool, "tuple": list, "dict": dict
@@ -125,7 +123,7 @@ def describe_origin(
     speed = len(videos) / seconds if seconds > 0 else None
     return Origin(
         command=tuple(sys.argv),
-        folder=os.getcwd(),
+        folder=str(Path.cwd()),
         checkpoint=str(checkpoint.resolve()),
         method=classifier.spec.method,
         backbone=classifier.spec.backbone.backbone,

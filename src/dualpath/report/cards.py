@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from dualpath.engine.evaluate import Evaluation
 from dualpath.report.pictures import Looks, inline
+
+FRAME_SIDE, FRAMESET_SIDE = 160, 336
+"""Most pixels a side of a frame and of a frameset on a page."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,10 @@ class ClipCard:
     truth: str
     right: bool
     guesses: list[Guess]
-    frames: list[tuple[int, str]]
-    num_frames: int
-    framesets: list[str]
-    grid: tuple[int, int]
+    frames: list[tuple[int, str]] = field(default_factory=list)
+    num_frames: int = 0
+    framesets: list[str] = field(default_factory=list)
+    grid: tuple[int, int] = (0, 0)
     maps: tuple[Strip, ...] = ()
     problem: str = ""
     rival: tuple[str, str, list[Guess]] | None = None
@@ -80,13 +83,15 @@ def best_guesses(evaluation: Evaluation, index: int, *, most: int = 3) -> list[G
 def card(name: str, truth: str, guesses: Sequence[dict[str, Any]], looks: Looks) -> ClipCard:
     """A clip and its prediction, with its pictures inlined."""
     told = [Guess(guess["label"], guess["score"], guess["label"] == truth) for guess in guesses]
-    return ClipCard(
-        name=name,
-        truth=truth,
-        right=told[0].true,
-        guesses=told,
-        frames=[(i + 1, inline(looks.frames[i])) for i in looks.shown],
+    return with_pictures(ClipCard(name, truth, told[0].true, told), looks)
+
+
+def with_pictures(card: ClipCard, looks: Looks) -> ClipCard:
+    """The same with some of the clip's frames, and with its framesets."""
+    return replace(
+        card,
+        frames=[(i + 1, inline(looks.frames[i], side=FRAME_SIDE)) for i in looks.shown],
         num_frames=len(looks.frames),
-        framesets=[inline(picture) for picture in looks.framesets],
+        framesets=[inline(picture, side=FRAMESET_SIDE) for picture in looks.framesets],
         grid=looks.grid,
     )
