@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import_late()
     try:
         if words[0] not in VERBS:
-            from dualpath.flags import nearest
+            from dualpath.errors import nearest
 
             raise DualPathError(f"unknown verb {words[0]!r}{nearest(words[0], VERBS)}; there are {', '.join(VERBS)}")
         return VERBS[words[0]](words[1:])

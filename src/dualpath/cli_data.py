@@ -25,7 +25,7 @@ def data_verb(words: Sequence[str]) -> int:
         print(HELP, end="")
         return 0
     if words[0] not in VERBS:
-        from dualpath.flags import nearest
+        from dualpath.errors import nearest
 
         told = f"{words[0]!r}{nearest(words[0], VERBS)}; there are {', '.join(VERBS)}"
         raise DualPathError(f"unknown verb data {told}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -51,3 +53,9 @@ class Interrupted(Exception):
         name = signal.Signals(signum).name
         super().__init__(f"stopped by {name} after step {step}; its state is in {folder}, --resume continues it")
         self.signum = signum
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A question after the known name that is most like a word, if one is."""
+    near = get_close_matches(word.replace("-", "_"), {name.replace("-", "_"): name for name in known}, n=1, cutoff=0.6)
+    return f" (did you mean {near[0].replace('__', '--', 1) if near[0].startswith('__') else near[0]}?)" if near else ""

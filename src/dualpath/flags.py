@@ -13,16 +13,15 @@ A flag is written with hyphens or underscores. Values are YAML, and beyond it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from itertools import zip_longest
 from types import UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, nearest
 
 T = TypeVar("T")
 
@@ -226,12 +225,6 @@ def chosen_method(words: Sequence[str], settings: Mapping[str, str]) -> str:
         if flag == "--method":
             method = value if equals else after or method
     return method
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A question after the known name that is most like a word, if one is."""
-    near = get_close_matches(word.replace("-", "_"), {name.replace("-", "_"): name for name in known}, n=1, cutoff=0.6)
-    return f" (did you mean {near[0].replace('__', '--', 1) if near[0].startswith('__') else near[0]}?)" if near else ""
 
 
 def plain_flag(word: str) -> tuple[str, str, str]:

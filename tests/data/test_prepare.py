@@ -16,7 +16,8 @@ from dualpath.engine.config import RunConfig
 from dualpath.engine.prepare import usable
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.decode import probe, read_frames
-from dualpath.video.encode import EncodeConfig, OutputError
+from dualpath.video.encode import EncodeConfig
+from dualpath.video.mp4 import OutputError
 from runs import ask_here
 from videos import read_numbers, write_video
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualpath.errors import DualPathError
-from dualpath.nn.framesets import cell_size, check_frames, encode_positions, pack, shrink, unpack
+from dualpath.nn.framesets import cell_size, check_frames, encode_positions, pack, share_out, shrink, unpack
 
 GRIDS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
@@ -191,3 +191,23 @@ def test_about_a_quarter_of_the_tokens_straddle_in_the_papers_setting() -> None:
 
     assert straddling(14, 4) == pytest.approx(0.265, abs=1e-3)
     assert straddling(16, 4) == straddling(14, 2) == 0
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 99))
+def test_shares_of_tokens_are_divided_among_the_frames_they_cover(
+    framesets: int, rows: int, columns: int, side: int, seed: int
+) -> None:
+    tokens = torch.rand(framesets, 3, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    cell = (3 * side, 2 * side)  # pixels; a token has rows * side x columns * side of them
+    found = share_out(tokens, (rows, columns), cell)
+    assert found.shape == (framesets * rows * columns, *cell)
+    torch.testing.assert_close(found.sum(), tokens.sum())
+    high, wide = rows * side, columns * side
+    wanted = torch.zeros_like(found)
+    for g in range(framesets):
+        for y in range(3 * high):
+            for x in range(2 * wide):
+                frame = (g * rows + y // cell[0]) * columns + x // cell[1]
+                wanted[frame, y % cell[0], x % cell[1]] += tokens[g, y // high, x // wide] / (high * wide)
+    torch.testing.assert_close(found, wanted)

@@ -11,7 +11,8 @@ from PIL import Image
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.bitstream import nal_length_size, nature
-from dualpath.video.encode import EncodeConfig, Encoded, OutputError, reencode
+from dualpath.video.encode import EncodeConfig, Encoded, reencode
+from dualpath.video.mp4 import OutputError
 from videos import paint, read_numbers, write_video
 
 SMALL = EncodeConfig(short_side=24, key_frame_distance=4)

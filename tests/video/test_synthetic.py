@@ -13,7 +13,7 @@ import pytest
 from dualpath.errors import DualPathError
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.drawn import shapes
-from dualpath.video.drawn.synthetic import CLASSES, LABEL_SETS, PAIRS, render_clip, render_folder, write_video
+from dualpath.video.drawn.synthetic import CLASSES, LABEL_SETS, PAIRS, render_clip, render_folder, render_scene, write_video
 
 SEEDS = range(8)
 
@@ -297,6 +297,40 @@ def test_in_the_set_of_both_the_object_goes_where_the_class_says(way: str, sign:
             frames, _ = render_clip(f"{' '.join(look)} moves {way}", seed, label_set="both")
             places = middles(coloured(frames, look[0]))
             assert sign * (places[-1, 0] - places[0, 0]) > 15, (look, seed)
+
+
+@pytest.mark.parametrize("name", ["moves left", "comes nearer", "circles clockwise", "appears", "disappears"])
+def test_masks_are_where_frames_differ_from_the_same_scene_without_its_object(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hide(canvas: np.ndarray, look: shapes.Look, **place: float) -> object:
+        return draw(canvas.copy() if "opacity" in place else canvas, look, **place)  # what moves is drawn with one
+
+    draw = shapes.draw
+    scenes = {seed: render_scene(name, seed) for seed in range(3)}
+    monkeypatch.setattr(shapes, "draw", hide)
+    for seed, scene in scenes.items():
+        without = render_scene(name, seed)
+        assert np.array_equal(without.masks, scene.masks)
+        assert np.array_equal(render_clip(name, seed)[0], without.frames)  # a clip is its scene's frames
+        difference = np.abs(scene.frames.astype(np.int16) - without.frames).max(axis=-1)
+        # A twentieth of the object's colour over the ground's is 12 levels at most; 1 is for rounding.
+        assert difference[~scene.masks].max() <= 0.05 * 255 + 1
+        assert (difference[scene.masks] > 0).mean() > 0.97, seed  # a pattern's second colour may be the ground's somewhere
+        shown = scene.masks.any(axis=(1, 2))
+        assert shown.all() == (name not in ("appears", "disappears"))
+        assert shown[0] == (name != "appears")
+        assert shown[-1] == (name != "disappears")
+
+
+def test_masks_are_the_labels_colour() -> None:
+    for name in ("red disc moves left", "blue cross moves right"):
+        for seed in range(3):
+            scene = render_scene(name, seed, label_set="both")
+            colour = coloured(scene.frames, name.split()[0])
+            assert scene.masks.shape == scene.frames.shape[:3]
+            assert scene.masks[colour].all()
+            assert colour.sum() > 0.85 * scene.masks.sum()  # the rest are soft edges
 
 
 def test_unknown_classes_and_sets_are_answered_with_what_there_is(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ class PathMap:
     Attributes:
         path: "spatial" or "temporal".
         frames: which frames of the clip the path looks at, counted from 0, ascending.
-        shares: one map a frame, in equal cells. All shares of a path add up to 1, but for what lies on tokens that show no
-            place ([CLS], registers).
+        shares: one map a frame, in equal cells. All shares of a path add up to 1; they are all 0 if nothing in it speaks for
+            the class. What lies on tokens that show no place ([CLS], registers) is left out.
     """
 
     path: str

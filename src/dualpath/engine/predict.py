@@ -6,11 +6,13 @@ file --decode--> frames --sample--> views --model--> logits --softmax, mean over
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor, nn
 
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
@@ -22,6 +24,24 @@ from dualpath.video.decode import probe, read_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
 from dualpath.video.transforms import test_transform
+
+if TYPE_CHECKING:
+    from dualpath.engine.explanation import Explanation
+
+
+@dataclass(frozen=True)
+class SeenClip:
+    """One clip of a video, as the model sees it.
+
+    Attributes:
+        frames: one clip for each crop.
+        indices: of the frames in the file, as the transform of a clip keeps their order.
+        times: seconds; NaN where the file tells none.
+    """
+
+    frames: UInt8[Tensor, "v t c h w"]
+    indices: Int64[np.ndarray, " t"]
+    times: Float64[np.ndarray, " t"]
 
 
 class VideoClassifier:
@@ -89,6 +109,10 @@ class VideoClassifier:
         Raises:
             VideoError: the file cannot be read.
         """
+        return torch.cat([clip.frames for clip in self.read_clips(path, views)])
+
+    def read_clips(self, path: str | Path, views: ViewsConfig) -> list[SeenClip]:
+        """The same clip by clip, with the place of each frame in the file."""
         info = probe(path)
         wanted = self.spec.sampling.num_frames
         if info.num_frames < wanted and not self._told_short:
@@ -96,9 +120,18 @@ class VideoClassifier:
             print(f"{path} has {info.num_frames} frames, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         clips = []
         for indices in test_indices(info.num_frames, self.spec.sampling, num_clips=views.num_clips):
-            frames = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder).frames
-            clips.append(test_transform(frames, size=self.size, num_crops=views.num_crops))
-        return torch.cat(clips)
+            clip = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder)
+            crops = test_transform(clip.frames, size=self.size, num_crops=views.num_crops)
+            clips.append(SeenClip(crops, indices, clip.times))
+        return clips
+
+    def explain(
+        self, path: str | Path, *, label: str | None = None, kind: str = "relevance", block: int | None = None
+    ) -> Explanation:
+        """Where the prediction for one video file comes from: maps of each path, see `dualpath.engine.explain.explain`."""
+        from dualpath.engine.explain import explain
+
+        return explain(self, path, label=label, kind=kind, block=block)
 
     @torch.inference_mode()
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -105,6 +105,9 @@ class Backbone(nn.Module, ABC):
         frozen: how frozen parts are computed (nn/frozen.py), by layer; made when a part is first used, which is to be
             before torch.compile.
     """
+
+    attends_wholly: ClassVar[bool] = True
+    """Whether each block's attention is one table over all tokens of a picture; Swin's are windows."""
 
     vit: Any  # timm's model; to a type checker its parts are "Tensor or Module", which fits nothing
     _shift: Tensor
@@ -320,6 +323,14 @@ class Backbone(nn.Module, ABC):
             tokens: not normed yet.
             project: through the backbone's own projection, where it has one.
             norm: instead of `finish`, for the methods that train the last norm.
+        """
+
+    @abstractmethod
+    def read_weights(self, tokens: int) -> Float[Tensor, " l"] | None:
+        """How much of each token behind the last layer `read` takes, 1 in all; None where it attends to them itself.
+
+        Raises:
+            DualPathError: it takes what is largest, which is no share of each.
         """
 
     def forward(self, pictures: UInt8[Tensor, "n c h w"], *, project: bool = True) -> Float[Tensor, "n f"]:

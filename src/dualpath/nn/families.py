@@ -159,6 +159,24 @@ class VitBackbone(Backbone):
         """See Backbone."""
         return self.vit.forward_head((norm or self.finish)(tokens), pre_logits=not project).float()
 
+    def read_weights(self, tokens: int) -> Float[Tensor, " l"] | None:
+        """See Backbone."""
+        if getattr(self.vit, "attn_pool", None) is not None:
+            return None
+        weights = torch.zeros(tokens)
+        match self.vit.global_pool:
+            case "token":
+                weights[: self._read] = 1 / self._read
+            case "avg":
+                first = 0 if getattr(self.vit, "pool_include_prefix", False) else self.prefix
+                weights[first:] = 1 / (tokens - first)
+            case how:
+                raise DualPathError(
+                    f"{self.name} reads its tokens by {how!r}, of which no token has a share; --kind relevance, rollout and "
+                    "attention need a backbone that reads [CLS] tokens, their mean or an attention of its own"
+                )
+        return weights
+
 
 class DistilledBackbone(VitBackbone):
     """DeiT with a distillation token beside [CLS]."""
@@ -281,6 +299,8 @@ class SwinLayer(Layer):
 class SwinBackbone(Backbone):
     """timm's SwinTransformer: no [CLS], no table of positions; its places are biases within the windows."""
 
+    attends_wholly = False
+
     def _widths(self) -> tuple[int, ...]:
         return tuple(block.dim for stage in self.vit.layers for block in stage.blocks)
 
@@ -323,6 +343,10 @@ class SwinBackbone(Backbone):
         """See Backbone."""
         del project
         return (norm or self.finish)(tokens).mean(dim=1).float()
+
+    def read_weights(self, tokens: int) -> Float[Tensor, " l"] | None:
+        """See Backbone."""
+        return torch.full((tokens,), 1 / tokens)
 
 
 FAMILIES: dict[type[nn.Module], type[Backbone]] = {

@@ -94,6 +94,21 @@ def unpack(framesets: Shaped[Tensor, "b g c h w"], grid: Grid) -> Shaped[Tensor,
     return tiles.permute(0, 1, 3, 5, 2, 4, 6).reshape(b, g * rows * columns, c, h // rows, w // columns)
 
 
+def share_out(tokens: Float[Tensor, "g p q"], grid: Grid, cell: tuple[int, int]) -> Float[Tensor, "t y x"]:
+    """What each patch token of framesets holds, to the pixels of the frames that it covers: divided evenly over its area.
+
+    So a token that straddles frames is divided between them by the area it covers in each, and nothing is lost.
+
+    Args:
+        tokens: of g framesets, by row and column.
+        grid: rows and columns of a frameset.
+        cell: height and width of a small frame in pixels.
+    """
+    high, wide = cell[0] * grid[0] // tokens.shape[1], cell[1] * grid[1] // tokens.shape[2]
+    pixels = (tokens / (high * wide)).repeat_interleave(high, dim=1).repeat_interleave(wide, dim=2)
+    return unpack(pixels[None, :, None], grid)[0, :, 0]
+
+
 def _made_once(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Keeps what was made, for the next call; in compiled code it is a constant."""
     kept = lru_cache(maxsize=32)(make)

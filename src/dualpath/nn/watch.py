@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -48,7 +48,8 @@ class _Open(TorchFunctionMode):
         is_causal: bool = False,
         scale: float | None = None,
     ) -> Float[Tensor, "n h r w"]:
-        assert not dropout_p and not is_causal, "no frozen backbone drops or hides in evaluation"
+        assert dropout_p == 0.0, "no frozen backbone drops in evaluation"
+        assert not is_causal, "no image transformer hides what comes later"
         scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
         if attn_mask is not None:
             scores = scores + attn_mask if attn_mask.is_floating_point() else scores.masked_fill(~attn_mask, -torch.inf)
@@ -56,7 +57,7 @@ class _Open(TorchFunctionMode):
 
 
 @contextmanager
-def watched(backbone: Backbone) -> Iterator[list[Float[Tensor, "n h r l"]]]:
+def watched(backbone: Backbone) -> Iterator[list[Float[Tensor, "_ h _ l"]]]:
     """Inside, the weights of every attention are appended to the list, in the order in which they are computed.
 
     With gradients on, each of them can be asked for its gradient.
@@ -69,12 +70,12 @@ def watched(backbone: Backbone) -> Iterator[list[Float[Tensor, "n h r l"]]]:
         seen.append(weights)
         return weights
 
-    with _fused(backbone), _Open(keep):
+    with _as_predicting(backbone), _Open(keep):
         yield seen
 
 
 @contextmanager
-def unheard(backbone: Backbone, silent: Sequence[Float[Tensor, "n l"]]) -> Iterator[None]:
+def unheard(backbone: Backbone, silent: Sequence[Bool[Tensor, "_ _"]]) -> Iterator[None]:
     """Inside, attention number i reads none of the tokens where `silent[i]` is true: deleted, for whoever reads them.
 
     A token that is silenced everywhere has no way left to the read-out.
@@ -85,17 +86,37 @@ def unheard(backbone: Backbone, silent: Sequence[Float[Tensor, "n l"]]) -> Itera
         kept = weights * ~next(turns)[:, None, None, :]
         return kept / kept.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(kept.dtype).tiny)
 
-    with _fused(backbone), _Open(mute):
+    with _as_predicting(backbone), _Open(mute):
         yield
 
 
 @contextmanager
-def _fused(backbone: Backbone) -> Iterator[None]:
-    """Every attention by torch's one function, as it is in a prediction."""
+def _as_predicting(backbone: Backbone) -> Iterator[None]:
+    """Every attention by torch's one function and computed once, as in a prediction."""
     before = [(module, module.fused_attn) for module in backbone.vit.modules() if hasattr(module, "fused_attn")]
+    again, backbone.gradient_checkpointing = backbone.gradient_checkpointing, False
     backbone.fuse_attention(True)
     try:
         yield
     finally:
+        backbone.gradient_checkpointing = again
         for module, fused in before:
             module.fused_attn = fused
+
+
+@contextmanager
+def read_tokens(backbone: Backbone) -> Iterator[list[Float[Tensor, "n l d"]]]:
+    """Inside, the tokens behind the last norm are appended to the list: for backbones that do not attend wholly."""
+    seen: list[Tensor] = []
+
+    def keep(module: Any, given: Any, tokens: Tensor) -> None:
+        del module, given
+        if torch.is_grad_enabled() and not tokens.requires_grad:
+            tokens.requires_grad_()
+        seen.append(tokens)
+
+    handle = backbone.last_norm.register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()

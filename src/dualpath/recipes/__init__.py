@@ -13,8 +13,7 @@ from typing import Any
 
 import yaml
 
-from dualpath.errors import DualPathError
-from dualpath.flags import nearest
+from dualpath.errors import DualPathError, nearest
 
 RECIPES = resources.files("dualpath.recipes")
 

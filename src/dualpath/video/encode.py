@@ -19,12 +19,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
-from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 
 from dualpath.errors import DualPathError, VideoError
@@ -32,16 +29,10 @@ from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.container import decoded, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, scaled, seconds, to_rgb
+from dualpath.video.mp4 import TICKS, Quality, Writer, retime, writing
 
-TICKS = 90_000
-"""Of a second, in the target: 24, 25, 30, 50, 60 and 30/1.001 frames a second and milliseconds are whole numbers of it."""
 SLACK = 2
 """Frames by which an `end` may lie past the source's: copies lose the last one or two."""
-_PRESET = "veryfast"
-
-
-class OutputError(DualPathError):
-    """The target cannot be written: the disk is full, there is no permission. No fault of the source."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +106,10 @@ def reencode(source: str | Path, target: Path, *, config: EncodeConfig, start: i
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp")
     try:
         told = _encode(source, draft, config=config, start=start, end=end)
-        with _writing(target):
-            _retime(draft, temporary, told.times)
+        with writing(target):
+            retime(draft, temporary, told.times, ahead=1)  # a picture, as B-frames ask for
         encoded = _checked(source, temporary, told, crf=config.crf)
-        with _writing(target):
+        with writing(target):
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(target)
@@ -134,8 +125,9 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
     stamps: list[tuple[int | None, int | None]] = []
     first: np.ndarray | None = None
     last: np.ndarray | None = None
-    writer: _Writer | None = None
+    writer: Writer | None = None
     turn, size = (False, False, False), (0, 0)
+    quality = Quality(config.crf, config.key_frame_distance, b_frames=1)
     try:
         with _pictures(source, end) as (pictures, clock):
             tick, rate, aspect = clock.tick, clock.rate, clock.aspect
@@ -145,8 +137,10 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
                     continue
                 if writer is None:
                     turn, size = orientation(frame), _even(scaled(frame.width, frame.height, config.short_side))
-                    with _writing(draft):
-                        writer = _Writer(draft, frame, size=size, turn=turn, rate=rate, aspect=aspect, config=config)
+                    with writing(draft):
+                        upright = (size[1], size[0]) if turn[0] else size
+                        writer = Writer(draft, size=upright, rate=rate, quality=quality)
+                        writer.show_as(frame, aspect=1 / aspect if aspect and turn[0] else aspect)
                 if orientation(frame) != turn:
                     raise VideoError(source, f"changes its rotation at frame {number}, which cannot be written as one video")
                 if number in (start, end - 1):
@@ -156,12 +150,12 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
                 unscaled = size == (frame.width, frame.height)
                 how = Interpolation.BICUBIC if unscaled else Interpolation.BILINEAR | Interpolation.ACCURATE_RND
                 picture = scaler.reformat(frame, *size, "yuv420p", interpolation=how, threads=1)
-                with _writing(draft):
+                with writing(draft):
                     writer.add(_upright(picture, turn))
         assert writer is not None, "`_pictures` gives every frame or raises"
         assert first is not None
         assert last is not None
-        with _writing(draft):
+        with writing(draft):
             writer.close()
         return _Draft(seconds(stamps, tick=tick, rate=rate)[start:], first, last)
     finally:
@@ -194,64 +188,6 @@ def _pictures(source: str | Path, needed: int) -> Iterator[tuple[Iterator[VideoF
         yield frames, _Clock(stream.time_base, stream.average_rate, stream.sample_aspect_ratio, shown)
 
 
-class _Writer:
-    """The encoder and the file that it writes to."""
-
-    def __init__(
-        self,
-        path: Path,
-        first: VideoFrame,
-        *,
-        size: tuple[int, int],
-        turn: tuple[bool, bool, bool],
-        rate: Fraction | None,
-        aspect: Fraction | None,
-        config: EncodeConfig,
-    ) -> None:
-        every = str(config.key_frame_distance)
-        options = {"preset": _PRESET, "tune": "fastdecode", "crf": str(config.crf), "bf": "1", "g": every, "keyint_min": every}
-        # Without macroblock trees, and with one thread, the same pictures give the same bytes.
-        options |= {"sc_threshold": "0", "flags": "+cgop", "x264-params": "mbtree=0:b-adapt=0:b-pyramid=none"}
-        self.container = av.open(f"file:{os.fspath(path)}", "w", format="mp4")
-        self.open = True
-        self.count = 0
-        # It only guides the encoder: a rate that no camera has (a header that lies) would upset it.
-        self.rate = rate if rate and 1 <= rate <= 240 else Fraction(25)
-        stream = self.container.add_stream("libx264", rate=self.rate, options=options)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height = size[::-1] if turn[0] else size
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.thread_count, context.time_base = 1, 1 / self.rate
-        if aspect and aspect > 0:
-            context.sample_aspect_ratio = 1 / aspect if turn[0] else aspect
-        if first.format.name.startswith("yuv"):  # others have no colour space to keep: swscale writes its default one
-            context.colorspace, context.color_range = first.colorspace, first.color_range
-            context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
-        self.stream = stream
-
-    def add(self, picture: VideoFrame) -> None:
-        picture.pts, picture.time_base = self.count, 1 / self.rate
-        picture.pict_type = 0  # type: ignore[assignment]  # a key frame of the source is none here
-        self.count += 1
-        self.container.mux(self.stream.encode(picture))
-
-    def close(self) -> None:
-        self.container.mux(self.stream.encode(None))
-        self.abandon(quietly=False)
-
-    def abandon(self, *, quietly: bool = True) -> None:
-        """Closes the file, if it still is open; the disk that is full is told only where it was not told before."""
-        if not self.open:
-            return
-        self.open = False
-        try:
-            self.container.close()
-        except (FFmpegError, OSError):
-            if not quietly:
-                raise
-
-
 def _even(size: tuple[int, int]) -> tuple[int, int]:
     """Down to even sides, of which 4:2:0 has half; 2 at least."""
     width, height = (max(2, side - side % 2) for side in size)
@@ -279,35 +215,6 @@ def _upright(picture: VideoFrame, turn: tuple[bool, bool, bool]) -> VideoFrame:
     return VideoFrame.from_ndarray(np.concatenate(planes).reshape(-1, columns), format="yuv420p")
 
 
-def _retime(draft: Path, target: Path, times: Float64[np.ndarray, " t"]) -> None:
-    """The second pass: the same packets with their true times, and the index before them."""
-    ticks = np.rint((times - times[0]) * TICKS).astype(np.int64)
-    # No two pictures at one time, however fine the source's clock was.
-    ticks = np.maximum.accumulate(ticks - np.arange(len(ticks))) + np.arange(len(ticks))
-    spans = np.append(np.diff(ticks), ticks[-1] - ticks[-2] if len(ticks) > 1 else TICKS // 25)
-    decoded = np.append(ticks[0] - spans[0], ticks)  # one picture ahead of their presentation, as a B-frame asks for
-    options = {"movflags": "+faststart", "video_track_timescale": str(TICKS)}
-    with av.open(f"file:{os.fspath(draft)}") as before:
-        drafted = sorted(packet.pts for packet in before.demux(video=0) if packet.pts is not None)
-    if len(drafted) != len(ticks):
-        raise DualPathError(f"{len(drafted)} pictures were encoded of {len(ticks)}")
-    places = {stamp: place for place, stamp in enumerate(drafted)}
-    with (
-        av.open(f"file:{os.fspath(draft)}") as before,
-        av.open(f"file:{os.fspath(target)}", "w", format="mp4", options=options) as after,
-    ):
-        stream = after.add_stream_from_template(before.streams.video[0])
-        stream.time_base = Fraction(1, TICKS)
-        for number, packet in enumerate(packet for packet in before.demux(video=0) if packet.size):
-            assert packet.pts is not None, "FFmpeg's muxer writes one for each"
-            place = places[packet.pts]
-            packet.time_base = Fraction(1, TICKS)
-            packet.pts, packet.dts = int(ticks[place]), int(decoded[number])
-            packet.duration = int(spans[place])
-            packet.stream = stream
-            after.mux(packet)
-
-
 def _checked(source: str | Path, written: Path, told: _Draft, *, crf: int) -> Encoded:
     """Reads what was written: all frames, upright, at their times, the first and the last like the source's."""
     count, (height, width, _) = len(told.times), told.first.shape
@@ -329,13 +236,3 @@ def _checked(source: str | Path, written: Path, told: _Draft, *, crf: int) -> En
     if late > (count + 1) / TICKS:
         raise VideoError(source, f"could not be written once more: its last picture came out {late:.3f} s off its time")
     return Encoded(count, width, height, written.stat().st_size)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What fails here fails in writing: it is no fault of the source."""
-    try:
-        yield
-    except (FFmpegError, OSError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem)
-        raise OutputError(f"{path.parent} cannot be written to ({said})") from problem

@@ -26,7 +26,8 @@ from dualpath.data.preparing.prepared import LABELS, PREPARED
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
-from dualpath.video.encode import EncodeConfig, Encoded, OutputError, reencode
+from dualpath.video.encode import EncodeConfig, Encoded, reencode
+from dualpath.video.mp4 import OutputError
 
 SECONDS = 300.0
 """Time limit for a video, to which `scan.ask` adds 2 s a megabyte."""

@@ -11,23 +11,42 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
+from jaxtyping import Bool, UInt8
 
 from dualpath.video.drawn import shapes
 from dualpath.video.drawn.label_sets import LABEL_SETS, LabelSet, find_label_set
 from dualpath.video.drawn.motions import PAIRS, motion_path
 
-__all__ = ["CLASSES", "LABEL_SETS", "PAIRS", "LabelSet", "render_clip", "render_folder", "write_video"]
+__all__ = ["CLASSES", "LABEL_SETS", "PAIRS", "LabelSet", "Scene", "render_clip", "render_folder", "render_scene", "write_video"]
 
 CLASSES: tuple[str, ...] = LABEL_SETS["motion"].classes
 """Class names of the label set "motion"; a class's label is its place in this order."""
 
 _FRAME_RATES = (10, 12, 15, 24, 25, 30)
+_SEEN = 0.05  # how much of a pixel's colour must be the object's for it to be one of the object's
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn clip, and what is known of it because it was drawn.
+
+    Attributes:
+        frames: RGB.
+        rate: frames a second.
+        masks: where the object covers more than a twentieth of a pixel, its transparency counted in. A frame's mask is
+            empty before the object has appeared, and after it has disappeared.
+    """
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    rate: int
+    masks: Bool[np.ndarray, "t h w"]
 
 
 def _camera(rng: np.random.Generator, frames: int, reach: int) -> np.ndarray:
@@ -73,7 +92,16 @@ def _add_clutter(rng: np.random.Generator, ground: np.ndarray, *, side: int, lab
 
 
 def render_clip(name: str, seed: int | tuple[int, ...], *, label_set: str = "motion") -> tuple[np.ndarray, int]:
-    """One clip of class `name`: a pure function of all arguments.
+    """One clip of class `name`: the frames of `render_scene`, uint8 (T, H, W, 3) RGB, and their rate.
+
+    T, H, W are random (16-26 frames, sides 112-176).
+    """
+    scene = render_scene(name, seed, label_set=label_set)
+    return scene.frames, scene.rate
+
+
+def render_scene(name: str, seed: int | tuple[int, ...], *, label_set: str = "motion") -> Scene:
+    """One clip of class `name` and where its object is: a pure function of all arguments.
 
     With the same seed, classes that differ in their look show the same scene with another object, and opposites show
     it backwards.
@@ -82,9 +110,6 @@ def render_clip(name: str, seed: int | tuple[int, ...], *, label_set: str = "mot
         name: the class.
         seed: of the scene.
         label_set: the set that the class belongs to, one of LABEL_SETS.
-
-    Returns:
-        Frames, uint8 (T, H, W, 3) RGB with T, H, W random (16-26 frames, sides 112-176), and the frame rate.
 
     Raises:
         DualPathError: there is no such set, or no such class in it.
@@ -111,16 +136,18 @@ def render_clip(name: str, seed: int | tuple[int, ...], *, label_set: str = "mot
     begin, end = rng.uniform(0, 0.15), rng.uniform(0.85, 1)  # it may rest before and after
     grain = (rng.standard_normal((height + 16, width + 16, 1)) * rng.uniform(0, 0.02)).astype(np.float32)
     frames = np.empty((count, height, width, 3), np.uint8)
+    masks = np.zeros((count, height, width), np.bool_)
     for i in range(count):
         s = float(np.clip((i / (count - 1) - begin) / (end - begin), 0, 1))
         at, (dy, dx) = pose(s), camera[i]
         top, left = round(reach + dy), round(reach + dx)
         canvas = ground[top : top + height, left : left + width].copy()
         x, y = at.x - (left - reach), at.y - (top - reach)
-        shapes.draw(canvas, look, x=x, y=y, size=at.size, angle=turn + spin * s, opacity=at.opacity)
+        box, cover = shapes.draw(canvas, look, x=x, y=y, size=at.size, angle=turn + spin * s, opacity=at.opacity)
+        masks[i][box] = cover > _SEEN
         gy, gx = rng.integers(0, 16, 2)
         frames[i] = shapes.to_uint8(canvas + grain[gy : gy + height, gx : gx + width])
-    return (frames if motion == first else frames[::-1]), rate
+    return Scene(frames, rate, masks) if motion == first else Scene(frames[::-1], rate, masks[::-1])
 
 
 # Without macroblock trees and with one thread, x264 gives the same bytes for the same frames.
