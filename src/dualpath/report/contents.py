@@ -77,6 +77,7 @@ def cost_rows(source: Source) -> list[tuple[str, str]]:
     step, memory = source.step_seconds(), _part(source.record, "memory")
     trained = [line["seconds"] for line in source.epochs if isinstance(line.get("seconds"), int | float)]
     speeds = [line["clips_per_s"] for line in source.steps if line.get("clips_per_s")]
+    peaks = [memory.get(key, measured.get(key)) for key in ("peak_ram_gb", "peak_gpu_gb")]
     gmacs, fixed = plan.get("gmacs"), origin.clips_per_s
     seconds = None if origin.seconds is None or origin.videos_per_s is None else (origin.seconds, origin.videos_per_s)
     rows = [
@@ -101,7 +102,7 @@ def cost_rows(source: Source) -> list[tuple[str, str]]:
             ("Clips a second at its end", f"{speeds[-1]:,.1f}" if speeds else ""),
             (
                 "Peak memory of the training",
-                _memory(*(memory.get(key, measured.get(key)) for key in ("peak_ram_gb", "peak_gpu_gb"))),
+                _memory(*peaks),
             ),
         ]
     if measured.get("clips_per_s"):

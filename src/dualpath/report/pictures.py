@@ -49,8 +49,12 @@ class Looks:
     @property
     def shown(self) -> list[int]:
         """Indices of the frames to show: at even distances, the first and the last among them."""
-        count = len(self.frames)
-        return [round(i) for i in np.linspace(0, count - 1, min(FRAMES_SHOWN, count)).tolist()]
+        return some_of(len(self.frames))
+
+
+def some_of(count: int) -> list[int]:
+    """At most FRAMES_SHOWN of so many indices: at even distances, the first and the last among them."""
+    return [round(i) for i in np.linspace(0, count - 1, min(FRAMES_SHOWN, count)).tolist()]
 
 
 def look(model: VideoClassifier, path: Path) -> Looks:

@@ -16,11 +16,12 @@ from dualpath.errors import DualPathError
 from dualpath.report.calibration import calibration_of, reliability
 from dualpath.report.cards import ClipCard, best_guesses
 from dualpath.report.classes import class_rows, confusion_rows, worst_pairs
-from dualpath.report.contents import bad_files, commands, cost_rows, data_rows, merged, names_of, repeat_rows
+from dualpath.report.contents import bad_files, commands, cost_rows, data_rows, merged, names_of, repeat_rows, title
 from dualpath.report.curves import Curve, plot, smooth, wilson
+from dualpath.report.heat import TICKS, place, scale_bar
 from dualpath.report.pages import write_page
 from dualpath.report.pairing import Sides, match
-from dualpath.report.pictures import choose_wrong, in_pairs
+from dualpath.report.pictures import choose_wrong, in_pairs, inline
 from dualpath.report.sheets import Sheets
 from dualpath.report.sources import Source
 
@@ -98,7 +99,7 @@ def write_report_page(
         cards=cards,
         wanted=config.mistakes,
         mistakes=len(choose_wrong(first, len(first.videos))) if first is not None else 0,
-        no_pictures=sheets.problem if sheets else "",
+        **_pictures(sheets),
         files_shown=FILES_SHOWN,
     )
 
@@ -172,11 +173,20 @@ def _plots(subjects: Sequence[dict[str, Any]], sources: Sequence[Source], first:
     if losses:
         plots.append({"name": "Loss", "digits": 3, "plot": plot(losses, title="optimizer steps", mark=mark)})
     if rates:
-        plots.append({"name": "Learning rate", "digits": 6, "plot": plot(rates, title="optimizer steps")})
+        plots.append({"name": "Learning rate", "digits": 6, "plot": plot(rates, title="optimizer steps", told=_small)})
     if tops:
         drawn = plot(tops, title="optimizer steps", top=1.0, told=lambda value: f"{100 * value:.0f} %")
         plots.append({"name": "Validation top-1", "digits": 3, "plot": drawn})
     return plots
+
+
+def _small(value: float) -> str:
+    """0.00025 -> "2.5e-4"; what is short anyway stays."""
+    plain = f"{value:g}"
+    if len(plain) < 6 and "e" not in plain:
+        return plain
+    digits, power = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 def _classes(subjects: Sequence[dict[str, Any]], found: Sequence[Evaluation | None]) -> dict[str, Any]:
@@ -203,6 +213,18 @@ def _classes(subjects: Sequence[dict[str, Any]], found: Sequence[Evaluation | No
         "heads": [(s["series"], s["name"]) for s in subjects],
         "paired": paired and not many,
     }
+
+
+def _pictures(sheets: Sheets | None) -> dict[str, Any]:
+    """What the page says of its pictures: why there are none, or what the maps' colours mean, or why there are no maps."""
+    told: dict[str, Any] = {"no_pictures": sheets.problem if sheets else "", "scale": None, "pathless": ""}
+    method = sheets.source.method if sheets and sheets.shown else None
+    if method == "dualpath":
+        bar = np.asarray(scale_bar(480, 24))
+        told["scale"] = {"picture": inline(bar), "ticks": [(tick, 100 * place(np.array(float(tick)))) for tick in TICKS]}
+    elif method:
+        told["pathless"] = title(method)
+    return told
 
 
 def _mistakes(sheets: Sheets, count: int) -> list[ClipCard]:

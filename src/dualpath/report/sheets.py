@@ -6,14 +6,19 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from dualpath.data.clips import TestClips
-from dualpath.data.manifest import Video
 from dualpath.engine.evaluate import Evaluation
+from dualpath.engine.explain import explain_clip
 from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.prepare import read_for
 from dualpath.errors import DualPathError
-from dualpath.report.cards import ClipCard, Strip, best_guesses, with_pictures
-from dualpath.report.pictures import looks_of
+from dualpath.methods.dualpath import DualPath
+from dualpath.report.cards import FRAME_SIDE, ClipCard, Strip, best_guesses, with_pictures
+from dualpath.report.heat import heat_picture, soft_heat
+from dualpath.report.pictures import Looks, inline, looks_of, some_of
 from dualpath.report.sources import Source
 
 
@@ -22,6 +27,7 @@ class Sheets:
 
     Attributes:
         problem: why there are no pictures; empty if there are.
+        shown: videos of which there are.
     """
 
     def __init__(self, source: Source, evaluation: Evaluation, *, weights: str | None = None, data: Path | None = None) -> None:
@@ -35,7 +41,7 @@ class Sheets:
         """
         self.source, self.evaluation, self.weights = source, evaluation, weights
         self.data = data if data is not None else Path(source.data) if source.data else None
-        self.problem = ""
+        self.problem, self.shown = "", 0
 
     @cached_property
     def model(self) -> VideoClassifier | None:
@@ -83,9 +89,26 @@ class Sheets:
         seen = self.clips[index]
         if seen.frames is None:
             return replace(plain, problem=f"It cannot be shown: {seen.reason}.")
-        maps, problem = self._maps(self.clips.videos[index], plain)
-        return replace(with_pictures(plain, looks_of(self.model, seen.frames[0])), maps=maps, problem=problem)
+        self.shown += 1
+        looks = looks_of(self.model, seen.frames[0])
+        return replace(with_pictures(plain, looks), maps=_maps(self.model, seen.frames[0], looks, guess))
 
-    def _maps(self, video: Video, card: ClipCard) -> tuple[tuple[Strip, ...], str]:
-        """Where the decision comes from, path by path; or why that is not told."""
-        return (), ""
+
+def _maps(model: VideoClassifier, clip: UInt8[Tensor, "t c s s"], looks: Looks, label: int) -> tuple[Strip, ...]:
+    """What speaks for a class, path by path, over the frames that the path looks at; nothing where there are no paths."""
+    if not isinstance(model.model, DualPath):
+        return ()
+    _, _, paths = explain_clip(model.model, clip[None].to(model.device), label=label)
+    told = f"what speaks for “{model.classes[label]}”"
+    return tuple(
+        Strip(
+            title=f"{path.path.capitalize()} path: {told}",
+            what=f"Map of the {path.path} path over frame",
+            tail=f": {told}, bright where it lies",
+            frames=[
+                (path.frames[i] + 1, inline(heat_picture(looks.frames[path.frames[i]], heat[i]), side=FRAME_SIDE))
+                for i in some_of(len(path.frames))
+            ],
+        )
+        for path, heat in ((path, soft_heat(path)) for path in paths)
+    )
