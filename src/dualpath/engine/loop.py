@@ -80,7 +80,8 @@ class Run:
         self.inner, self.device = model, device
         self.clips = self._clips(kept)
         self.learner = Learner(model, self.training, device)
-        data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: fingerprint(manifest)}
+        self.fingerprint = fingerprint(manifest)
+        data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: self.fingerprint}
         self.settings = json.dumps(config.settings() | data)
         self.position = load_state(output, model, self.learner.optimizer, self.settings) if resume else Position()
         self.last_saved = time.monotonic()
@@ -187,7 +188,7 @@ class Run:
             "data": {
                 "root": str(self.manifest.root),
                 "counts": self.manifest.counts(),
-                "sha256": fingerprint(self.manifest),
+                "sha256": self.fingerprint,
                 "left_out": self.found.bad,
                 "quarantined": self.earlier.get("data", {}).get("quarantined", self.found.quarantined),
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,15 @@ from dualpath.engine.predict import VideoClassifier
 from dualpath.methods import count_parameters
 from dualpath.video.protocols import ViewsConfig
 
-_WRITTEN_AS: dict[str, type | tuple[type, ...]] = {
-    "str": str, "int": int, "float": (int, float), "bool": bool, "tuple": list, "dict": dict
-}  # fmt: skip
-"""What a field's value is in JSON."""
+_KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "str": (str, str),
+    "int": (int, int),
+    "float": ((int, float), float),
+    "bool": (bool, bool),
+    "tuple": (list, lambda words: tuple(map(str, words))),
+    "dict": (dict, lambda told: {str(name): str(text) for name, text in told.items()}),
+}
+"""By the type of a field: what its value is in JSON, and how it becomes one of that type."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,9 @@ class Origin:
         kept: dict[str, Any] = {}
         for one in fields(cls):
             value, kind = told.get(one.name), str(one.type).split("[")[0].split(" ")[0]
-            if isinstance(value, _WRITTEN_AS[kind]) and isinstance(value, bool) == (kind == "bool"):
-                kept[one.name] = tuple(map(str, value)) if isinstance(value, list) else value
+            written, read = _KINDS[kind]
+            if isinstance(value, written) and isinstance(value, bool) == (kind == "bool"):
+                kept[one.name] = read(value)
         return cls(**kept)
 
 

@@ -221,7 +221,7 @@ def _pictures(sheets: Sheets | None) -> dict[str, Any]:
     method = sheets.source.method if sheets and sheets.shown else None
     if method == "dualpath":
         bar = np.asarray(scale_bar(480, 24))
-        told["scale"] = {"picture": inline(bar), "ticks": [(tick, 100 * place(np.array(float(tick)))) for tick in TICKS]}
+        told["scale"] = {"picture": inline(bar), "ticks": list(zip(TICKS, 100 * place(np.array(TICKS, float)), strict=True))}
     elif method:
         told["pathless"] = title(method)
     return told
