@@ -9,14 +9,10 @@ benchmarks/scaling.py. What was asked for stands in speed_targets.py.
 
 from __future__ import annotations
 
-import argparse
-import io
 import re
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -24,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from growth import growth_markdown, growth_picture
 
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
 from dualpath.report.speed import HEAD as SPEED_HEAD
 from dualpath.report.speed import speed_picture, speed_rows
 from dualpath.speed.turns import Measured
+from pages import write_or_check
 from speed_targets import AUTOCAST, FP32, TARGETS, Machine, read_machine, sentence, times
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,38 +149,9 @@ def make_files(root: Path) -> dict[Path, str | bytes]:
     }
 
 
-def is_same(path: Path, content: str | bytes) -> bool:
-    """Whether a file holds that; of a picture the pixels count, for packing them is up to the machine."""
-    if not path.is_file():
-        return False
-    if isinstance(content, str):
-        return path.read_text(encoding="utf-8") == content
-    try:
-        with Image.open(path) as there, Image.open(io.BytesIO(content)) as made:
-            return there.size == made.size and there.convert("RGBA").tobytes() == made.convert("RGBA").tobytes()
-    except OSError:
-        return False
-
-
 def main(words: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
-    """Writes or checks.
-
-    Returns:
-        Exit code: 0; 1 if --check finds another content; 2 if there is nothing to write from.
-    """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file differs")
-    given = parser.parse_args(words)
-    try:
-        changed = {path: content for path, content in make_files(root).items() if not is_same(path, content)}
-        for path, content in changed.items():
-            print(f"{path.relative_to(root)} {'differs' if given.check else 'written'}")
-            if not given.check:
-                write_whole(path, content)
-    except DualPathError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    return 1 if given.check and changed else 0
+    """Writes or checks, see pages.py."""
+    return write_or_check(make_files, words, root=root, told=__doc__)
 
 
 if __name__ == "__main__":

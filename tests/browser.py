@@ -104,9 +104,8 @@ class Browser:
         self._ask("Page.navigate", url=path.resolve().as_uri())
         self._wait("Page.loadEventFired")
         # An <img> that is there but broken is no network error.
-        broken = self._run(
-            "[...document.images].filter(i => !i.naturalWidth).map(i => 'no picture: ' + i.src.slice(0, 30) + ' ... ' + i.src.slice(-30))"
-        )
+        told = "i => 'no picture: ' + i.src.slice(0, 30) + ' ... ' + i.src.slice(-30)"
+        broken = self._run(f"[...document.images].filter(i => !i.naturalWidth).map({told})")
         page = "document.documentElement"
         overflow, height = self._run(f"[{page}.scrollWidth - {page}.clientWidth, {page}.scrollHeight]")
         answer = self._run(script)

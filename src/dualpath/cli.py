@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PROTOCOL = "take clips as dense-16x4, segment-8 .. do; by default as in the training"
-
 HELP = """usage: dualpath VERB ...
 
 Turn any frozen image transformer into a video model by training a few per cent of its size.
@@ -34,6 +32,7 @@ Turn any frozen image transformer into a video model by training a few per cent 
   evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
   predict CHECKPOINT VIDEO ...    what a video shows
   report FOLDER                   a page about a training run or an evaluation; --against OTHER compares two
+  worth CHECKPOINT DATA           what the order of frames and each path are worth to a model
   info                            what each method costs on a backbone: parameters, multiply-adds, memory
   compare DATA --output DIR       several methods and seeds on equal terms: accuracy over cost, table and picture
   bench                           how fast methods are on this machine, and how near to what its chip can do
@@ -167,33 +166,13 @@ def _train(words: Sequence[str]) -> int:
 
 
 def _evaluate(words: Sequence[str]) -> int:
-    from dualpath.data.formats import FORMATS
     from dualpath.engine.verbs import evaluate_data
-    from dualpath.flags import CHECKED
     from dualpath.report.tables import accuracy_table
     from dualpath.video.protocols import ViewsConfig
 
     parser = _parser("evaluate", "Accuracy of a checkpoint on labelled videos; undecodable ones count as wrong.")
-    parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
-    parser.add_argument("data", type=str, help="folder or list of videos, as for train")
-    parser.add_argument(
-        "--split",
-        type=str,
-        default="auto",
-        help="train, val, test or all; auto: test, else val, else all; 1, 2, 3: the test videos of that official split",
-    )
-    parser.add_argument("--format", type=str, default="auto", help=f"of the annotations: auto or {', '.join(FORMATS)}")
-    parser.add_argument("--output", type=str, default=None, help="folder for predictions.csv and evaluation.json")
-    parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
-    parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
-    parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
-    parser.add_argument("--workers", type=int, default=-1, help="decoding processes; -1 chooses")
-    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
+    parser.add_judged(output="folder for predictions.csv and evaluation.json")
     parser.add_argument("--shuffle_frames", action="store_true", help="shuffle each clip's frames: what is time worth?")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
-    parser.add_names("views")
-    parser.add_class_arguments(ViewsConfig)
     options = _parse(parser, words)
     evaluation, folder = evaluate_data(
         options.checkpoint,
@@ -217,6 +196,7 @@ def _evaluate(words: Sequence[str]) -> int:
 
 def _predict(words: Sequence[str]) -> int:
     from dualpath.engine.answers import predict_files
+    from dualpath.flags import PROTOCOL
     from dualpath.report.predictions import prediction_table
     from dualpath.video.protocols import ViewsConfig
 
@@ -272,6 +252,12 @@ def _compare(words: Sequence[str]) -> int:
     from dualpath.cli_compare import compare_verb
 
     return compare_verb(words)
+
+
+def _worth(words: Sequence[str]) -> int:
+    from dualpath.cli_explain import worth_verb
+
+    return worth_verb(words)
 
 
 def _info(words: Sequence[str]) -> int:
@@ -336,6 +322,7 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "evaluate": _evaluate,
     "predict": _predict,
     "report": _report,
+    "worth": _worth,
     "info": _info,
     "compare": _compare,
     "bench": _bench,

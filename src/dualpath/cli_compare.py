@@ -137,7 +137,7 @@ def bench_verb(words: Sequence[str]) -> int:
     from dualpath.engine.machine import describe_machine
     from dualpath.engine.progress import Bar
     from dualpath.errors import DualPathError
-    from dualpath.files import write_whole
+    from dualpath.files import make_folder, write_whole
     from dualpath.flags import Parser, fill
     from dualpath.methods import METHODS
     from dualpath.nn.zoo import BackboneConfig
@@ -166,11 +166,8 @@ def bench_verb(words: Sequence[str]) -> int:
     entries = {label: common | given for label, given in asked.items()}
     make_entries(entries, base=RunConfig())  # what cannot be is told before anything is measured
     output = Path(options.output) if options.output else None
-    if output is not None:  # told before minutes are spent
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise DualPathError(f"the output {output} cannot be a folder ({problem.strerror}); give another one") from problem
+    if output is not None:
+        make_folder(output)
     candidates = candidates_of(entries, config)
     with Bar("measuring", total=stages(candidates, config.rounds)) as bar:
         found = measure(candidates, rounds=config.rounds, seconds=config.seconds, threads=config.threads, progress=bar.update)

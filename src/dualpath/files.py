@@ -34,3 +34,15 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
             f"{path} could not be written ({problem.strerror or problem}); make room or choose another folder, "
             "what was there before is unchanged"
         ) from problem
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder for results, so that one that cannot be is told before minutes are spent.
+
+    Raises:
+        DualPathError: it cannot be made, or is a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise DualPathError(f"the output {path} cannot be a folder ({problem.strerror}); give another one") from problem

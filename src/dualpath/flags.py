@@ -30,6 +30,9 @@ ALL = "all"
 CHECKED = "output folder of `dualpath data check`: its quarantine is honoured, and nothing is read that it has read"
 """Help of --checked."""
 
+PROTOCOL = "take clips as dense-16x4, segment-8 .. do; by default as in the training"
+"""Help of --protocol where a checkpoint says how clips are taken."""
+
 _BOOLEANS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _COUNTS = {2: "two ", 3: "three ", 4: "four "}
 
@@ -73,6 +76,27 @@ class Parser(ArgumentParser):
         self._names = names
         for name in names:
             self.add_argument(f"--{name}", type=str, metavar="NAME", help=told[name])
+
+    def add_judged(self, *, output: str) -> None:
+        """Adds what all verbs take that judge a checkpoint on labelled videos; `output` is the help of --output."""
+        from dualpath.data.formats import FORMATS
+        from dualpath.video.protocols import ViewsConfig
+
+        split = "train, val, test or all; auto: test, else val, else all; 1, 2, 3: the test videos of that official split"
+        self.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
+        self.add_argument("data", type=str, help="folder or list of videos, as for train")
+        self.add_argument("--split", type=str, default="auto", help=split)
+        self.add_argument("--format", type=str, default="auto", help=f"of the annotations: auto or {', '.join(FORMATS)}")
+        self.add_argument("--output", type=str, default=None, metavar="DIR", help=output)
+        self.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
+        self.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
+        self.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
+        self.add_argument("--workers", type=int, default=-1, help="decoding processes; -1 chooses")
+        self.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
+        self.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        self.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
+        self.add_names("views")
+        self.add_class_arguments(ViewsConfig)
 
     def read(self, words: Sequence[str], settings: Mapping[str, str] | None = None, *, source: str = "") -> Namespace:
         """Parses words, and before them settings from a file, over which they win.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -53,6 +53,18 @@ class Lost:
 def rng_for(seed: int, epoch: int, sample: int) -> np.random.Generator:
     """Gives the source of all that is random about one sample in one epoch. None of the three may be negative."""
     return np.random.default_rng(np.random.SeedSequence((seed, epoch, sample)))
+
+
+def shuffled_orders(seed: int, index: int, shape: tuple[int, ...]) -> Int64[np.ndarray, "v t"]:
+    """In which order a shuffled evaluation shows the frames of each clip of a video.
+
+    Args:
+        seed: of the data set.
+        index: of the video in it.
+        shape: clips of a video, frames of a clip.
+    """
+    clips, frames = shape
+    return rng_for(seed, 0, index).permuted(np.tile(np.arange(frames, dtype=np.int64), (clips, 1)), axis=1)
 
 
 class KeyedClips(Dataset[tuple[int, Tensor, int]]):
@@ -220,7 +232,7 @@ class TestClips(Dataset[Views]):
     def _views(self, video: Video, index: int) -> UInt8[Tensor, "v t c s s"]:
         wanted = video.start + test_indices(_length(video), self.sampling, num_clips=self.num_clips)
         if self.shuffle_frames:
-            wanted = rng_for(self.seed, 0, index).permuted(wanted, axis=1)
+            wanted = np.take_along_axis(wanted, shuffled_orders(self.seed, index, wanted.shape), axis=1)
         # Scaled while it is decoded to what the views are cut from, and all clips in one pass through the file.
         short_side = round(self.size / self.crop_fraction)
         clips = read_frames(video.path, wanted.ravel().tolist(), short_side=short_side, decoder=self.decoder).frames

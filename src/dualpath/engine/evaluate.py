@@ -15,12 +15,16 @@ import numpy as np
 
 from dualpath.data.clips import TestClips
 from dualpath.data.formats.base import Tally
+from dualpath.data.loader import ViewBatch
 from dualpath.data.manifest import Video
 from dualpath.data.steady import steady_test
 from dualpath.engine.origin import Origin
 from dualpath.engine.predict import VideoClassifier
 from dualpath.files import write_whole
 from dualpath.video.protocols import ViewsConfig, describe_protocol
+
+ORDERS_SEED = 0
+"""Chooses the orders of shuffled frames: the same ones in every evaluation."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,48 @@ def evaluate(
     """
     began = time.monotonic()
     views = views or ViewsConfig()
+    quarantined = len(bad or {})
+    scores = no_scores(classifier, videos)
+
+    def score(batch: ViewBatch) -> None:
+        scores[batch.indices.numpy()] = classifier.score_views(batch.frames).numpy()
+
+    failures = visit(
+        classifier, videos, score, views=views, batch_size=batch_size, workers=workers, shuffle_frames=shuffle_frames,
+        progress=progress, bad=bad, stopped=stopped,
+    )  # fmt: skip
+    protocol = describe_protocol(classifier.spec.sampling, views) + (", frames shuffled" if shuffle_frames else "")
+    return Evaluation(
+        classifier.classes, tuple(videos), scores, failures, protocol, quarantined=quarantined,
+        seconds=time.monotonic() - began,
+    )  # fmt: skip
+
+
+def no_scores(classifier: VideoClassifier, videos: Sequence[Video]) -> np.ndarray:
+    """The scores of an `Evaluation` before any video was looked at: float32 (videos, classes), NaN."""
+    return np.full((len(videos), len(classifier.classes)), np.nan, dtype=np.float32)
+
+
+def visit(
+    classifier: VideoClassifier,
+    videos: Sequence[Video],
+    use: Callable[[ViewBatch], None],
+    *,
+    views: ViewsConfig,
+    batch_size: int,
+    workers: int,
+    shuffle_frames: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    bad: dict[int, str] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[int, str]:
+    """Decodes every video once and hands batches of their views, of at least one video, to `use`.
+
+    The other arguments are those of `evaluate`.
+
+    Returns:
+        Reason by index of the videos that could not be decoded.
+    """
     dataset = TestClips(
         videos,
         sampling=classifier.spec.sampling,
@@ -159,22 +205,17 @@ def evaluate(
         num_clips=views.num_clips,
         num_crops=views.num_crops,
         shuffle_frames=shuffle_frames,
+        seed=ORDERS_SEED,
         decoder=views.decoder,
     )
     dataset.lost = {} if bad is None else bad
-    quarantined = len(dataset.lost)
-    scores = np.full((len(videos), len(classifier.classes)), np.nan, dtype=np.float32)
     failures: dict[int, str] = {}
     done = 0
     for batch in steady_test(dataset, batch_size=batch_size, workers=workers, stopped=stopped):
         if len(batch.indices):
-            scores[batch.indices.numpy()] = classifier.score_views(batch.frames).numpy()
+            use(batch)
         failures.update({item.index: str(item.reason) for item in batch.unreadable})
         done += len(batch.indices) + len(batch.unreadable)
         if progress is not None:
             progress(done, len(videos))
-    protocol = describe_protocol(classifier.spec.sampling, views) + (", frames shuffled" if shuffle_frames else "")
-    return Evaluation(
-        classifier.classes, tuple(videos), scores, failures, protocol, quarantined=quarantined,
-        seconds=time.monotonic() - began,
-    )  # fmt: skip
+    return failures

@@ -107,6 +107,19 @@ def explain_clip(
     block: int | None = None,
 ) -> tuple[Float[Tensor, " k"], int, tuple[PathMap, ...]]:
     """Logits, the class explained and the maps of one clip, as decoded, for a model in evaluation mode."""
+    logits, label, patches = explain_patches(model, frames, label=label, kind=kind, block=block)
+    return logits, label, tuple(_path_map(model, name, found, frames.shape[1]) for name, found in patches.items())
+
+
+def explain_patches(
+    model: DualPath,
+    frames: UInt8[Tensor, "1 t c h w"],
+    *,
+    label: int | None = None,
+    kind: str = "relevance",
+    block: int | None = None,
+) -> tuple[Float[Tensor, " k"], int, dict[str, Float[Tensor, "n p q"]]]:
+    """The same by the patches of the pictures that each path looks at, frames or framesets; those of a path are 1 in all."""
     backbone = model.backbone
     watch = watched if backbone.attends_wholly else read_tokens
     with torch.inference_mode(False), torch.enable_grad(), watch(backbone) as seen:
@@ -115,13 +128,13 @@ def explain_clip(
         label = int(logits.argmax()) if label is None else label
         slopes = list(torch.autograd.grad(logits[label], seen)) if kind == "relevance" else []
     each = len(seen) // len(features)
-    paths = []
+    patches = {}
     for number, name in enumerate(features):
         mine = slice(number * each, (number + 1) * each)
         size = (backbone.size, backbone.size) if name == "spatial" else model.frameset_size
         tokens = _tokens(backbone, [one.detach() for one in seen[mine]], slopes[mine], block=block, kind=kind)
-        paths.append(_path_map(model, name, _on_patches(backbone, tokens, size), frames.shape[1]))
-    return logits.detach().float(), label, tuple(paths)
+        patches[name] = _on_patches(backbone, tokens, size)
+    return logits.detach().float(), label, patches
 
 
 def _tokens(

@@ -136,8 +136,12 @@ class VideoClassifier:
     @torch.inference_mode()
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:
         """Views of videos to scores: softmax of each view, mean over a video's views, on the CPU."""
-        logits = self._video_model(views.flatten(0, 1).to(self.device))
-        return logits.float().softmax(dim=-1).unflatten(0, views.shape[:2]).mean(dim=1).cpu()
+        return over_views(self._video_model(views.flatten(0, 1).to(self.device)), views.shape[1])
+
+
+def over_views(logits: Float[Tensor, "n k"], num_views: int) -> Float[Tensor, "b k"]:
+    """Logits of views, those of a video together, to scores of videos: softmax of each, mean over a video's, on the CPU."""
+    return logits.float().softmax(dim=-1).unflatten(0, (-1, num_views)).mean(dim=1).cpu()
 
 
 def load(

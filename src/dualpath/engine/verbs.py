@@ -1,11 +1,12 @@
-"""What the verb evaluate does with paths: find, check, run, write."""
+"""What the verbs evaluate and worth do with paths: find, check, run, write."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import Manifest, Video
@@ -13,11 +14,13 @@ from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.origin import describe_origin
-from dualpath.engine.predict import load
+from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.prepare import read_for, tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import default_workers
+from dualpath.engine.worth import Worth, measure_worth
 from dualpath.errors import DualPathError, VideoError
+from dualpath.files import make_folder
 from dualpath.video.protocols import ViewsConfig
 
 SPLITS = ("auto", "train", "val", "test", "all")
@@ -25,26 +28,40 @@ FOLDS = ("1", "2", "3")
 """As a split: the test part of that one of a data set's official divisions."""
 
 
-def evaluate_data(
+@dataclass(frozen=True)
+class Chosen:
+    """A loaded checkpoint and the videos that it is to be judged on.
+
+    Attributes:
+        folder: of the checkpoint.
+        classifier: from there.
+        videos: labelled with the classifier's labels.
+        bad: reason by index of those that are known to be bad.
+        split: which those are, for names of folders: "test", or "test-1" of an official split.
+        data: `Manifest.census()`.
+    """
+
+    folder: Path
+    classifier: VideoClassifier
+    videos: tuple[Video, ...]
+    bad: dict[int, str]
+    split: str
+    data: dict[str, Any]
+
+
+def choose_videos(
     checkpoint: str,
     data: Path,
     *,
     split: str,
     format: str = "auto",
-    output: Path | None,
     weights: str | None,
     precision: Precision,
     protocol: str | None,
-    views: ViewsConfig,
     batch_size: int,
-    workers: int,
-    shuffle_frames: bool,
     checked: Path | None = None,
-) -> tuple[Evaluation, Path]:
-    """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to.
-
-    With `checked`, the folder of a data check, quarantined videos are wrong without being tried.
-    """
+) -> Chosen:
+    """Loads a checkpoint and finds the videos of a data set that a verb judges it on; tells on stderr what is unusual."""
     if batch_size < 1:
         raise DualPathError(f"batch_size is {batch_size}, but it must be at least 1")
     if split not in SPLITS + FOLDS:
@@ -72,26 +89,91 @@ def evaluate_data(
     bad: dict[int, str] = {}
     if known is not None:
         videos, bad = _with_known(videos, known)
-    with Bar(f"evaluating {split}", total=len(videos)) as bar:
+    name = split if fold is None else f"{split}-{fold}"
+    return Chosen(folder, classifier, videos, bad, name, manifest.census())
+
+
+def evaluate_data(
+    checkpoint: str,
+    data: Path,
+    *,
+    split: str,
+    format: str = "auto",
+    output: Path | None,
+    weights: str | None,
+    precision: Precision,
+    protocol: str | None,
+    views: ViewsConfig,
+    batch_size: int,
+    workers: int,
+    shuffle_frames: bool,
+    checked: Path | None = None,
+) -> tuple[Evaluation, Path]:
+    """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to.
+
+    With `checked`, the folder of a data check, quarantined videos are wrong without being tried.
+    """
+    chosen = choose_videos(
+        checkpoint, data, split=split, format=format, weights=weights, precision=precision, protocol=protocol,
+        batch_size=batch_size, checked=checked,
+    )  # fmt: skip
+    with Bar(f"evaluating {chosen.split}", total=len(chosen.videos)) as bar:
         evaluation = evaluate(
-            classifier,
-            videos,
+            chosen.classifier,
+            chosen.videos,
             views=views,
             batch_size=batch_size,
             workers=default_workers(workers),
             shuffle_frames=shuffle_frames,
             progress=bar.tell,
-            bad=bad,
+            bad=chosen.bad,
         )
     origin = describe_origin(
-        classifier, checkpoint=folder, data=data, split=split if fold is None else str(fold), videos=videos, views=views,
+        chosen.classifier, checkpoint=chosen.folder, data=data, split=chosen.split, videos=chosen.videos, views=views,
         seconds=evaluation.seconds, shuffled=shuffle_frames,
     )  # fmt: skip
-    evaluation = replace(evaluation, data=manifest.census(), origin=origin)
-    name = split if fold is None else f"{split}-{fold}"
-    target = output or folder / f"evaluation-{name}{'-shuffled' if shuffle_frames else ''}"
+    evaluation = replace(evaluation, data=chosen.data, origin=origin)
+    target = output or chosen.folder / f"evaluation-{chosen.split}{'-shuffled' if shuffle_frames else ''}"
     evaluation.write(target)
     return evaluation, target
+
+
+def worth_data(
+    checkpoint: str,
+    data: Path,
+    *,
+    split: str,
+    format: str = "auto",
+    output: Path | None,
+    weights: str | None,
+    precision: Precision,
+    protocol: str | None,
+    views: ViewsConfig,
+    batch_size: int,
+    workers: int,
+    checked: Path | None = None,
+) -> tuple[Worth, Path]:
+    """Measures what time is worth to a checkpoint on a split of a data set; gives that and the folder for its results.
+
+    The folder is made before anything is measured: one that cannot be is told before minutes are spent.
+    """
+    chosen = choose_videos(
+        checkpoint, data, split=split, format=format, weights=weights, precision=precision, protocol=protocol,
+        batch_size=batch_size, checked=checked,
+    )  # fmt: skip
+    target = output or chosen.folder / f"worth-{chosen.split}"
+    make_folder(target)
+    with Bar(f"looking at {chosen.split} in several orders", total=len(chosen.videos)) as bar:
+        worth = measure_worth(
+            chosen.classifier,
+            chosen.videos,
+            views=views,
+            batch_size=batch_size,
+            workers=default_workers(workers),
+            progress=bar.tell,
+            bad=chosen.bad,
+        )
+    return worth.with_data(chosen.data), target
 
 
 def _with_known(videos: Sequence[Video], known: Known) -> tuple[tuple[Video, ...], dict[int, str]]:

@@ -19,6 +19,7 @@ from dualpath.files import write_whole
 from dualpath.report.curves import wilson
 from dualpath.report.rows import FIGURES, Row, make_rows, name_settings, over_seeds, protocol, remarks
 from dualpath.report.scatter import Point, draw
+from dualpath.report.tables import markdown_table
 
 JSON, MARKDOWN, PICTURE = "compare.json", "compare.md", "compare.png"
 HEADS = ("entry", "own settings", "learning rate", "top-1", "trained", "GMACs", "s/step", "peak memory", "clips/s")
@@ -173,9 +174,9 @@ def comparison_table(comparison: Comparison) -> str:
 def markdown(comparison: Comparison, rows: Sequence[Row], *, command: str) -> str:
     """The page: command, protocol, table, picture, what is unequal."""
     facts = "\n".join(f"- **{name}**: {words}" for name, words in protocol(comparison, rows))
-    table = _markdown_table(HEADS, [cells(row, long=True) for row in rows], words=2)
+    table = markdown_table(HEADS, [cells(row, long=True) for row in rows], words=2)
     unequal = "\n".join(f"- {remark}" for remark in remarks(comparison, rows))
-    by_fold = [_markdown_table(fold_heads(comparison), [fold_cells(row) for row in rows], words=1)] if comparison.folds else []
+    by_fold = [markdown_table(fold_heads(comparison), [fold_cells(row) for row in rows], words=1)] if comparison.folds else []
     tables = "\n\n".join([table, *by_fold])
     return f"""# {len(rows)} entries compared on {comparison.data.name}
 
@@ -196,13 +197,6 @@ inference.
 
 {unequal}
 """
-
-
-def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> str:
-    """Rows of cells under heads; the first `words` columns are of words, the others of figures."""
-    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join('---' if i < words else '---:' for i in range(len(heads)))}|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join(lines)
 
 
 def three(value: float) -> str:

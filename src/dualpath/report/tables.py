@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from dualpath.engine.evaluate import Evaluation
@@ -64,3 +66,10 @@ def info_table(info: Info) -> str:
         table,
         f"{info.protocol}; {config.num_classes} classes; memory on a GPU, frozen weights in {config.precision}{again}",
     )
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> str:
+    """Rows of cells under heads; the first `words` columns are of words, the others of figures."""
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join('---' if i < words else '---:' for i in range(len(heads)))}|"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
