@@ -71,6 +71,11 @@ def test_of_two_runs_the_evaluations_of_the_same_videos_are_chosen(tmp_path: Pat
     assert sides.both == 1
     with pytest.raises(DualPathError, match=r"not of the same videos \(1 and 6"):
         match(read_source(tmp_path / "one" / "evaluation-test"), read_source(tmp_path / "two"))
+    with pytest.raises(DualPathError, match=r"validation would be compared with itself"):
+        match(read_source(tmp_path / "two"), read_source(tmp_path / "two" / "validation"))
+    SECOND.write(tmp_path / "two" / "again")  # then there is another one to compare with
+    source, against, sides = match(read_source(tmp_path / "two"), read_source(tmp_path / "two" / "validation"))
+    assert (source.evaluations[0].folder.name, sides.interval.difference) == ("again", 0)
     (tmp_path / "three").mkdir()
     (tmp_path / "three" / "run.json").write_text("{}")
     with pytest.raises(DualPathError, match="three holds no evaluation to compare; make one with dualpath evaluate"):

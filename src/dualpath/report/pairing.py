@@ -70,6 +70,9 @@ def match(source: Source, against: Source) -> tuple[Source, Source, Sides]:
     pairs = [(i, j) for i in range(len(source.evaluations)) for j in range(len(against.evaluations))]
     for i, j in sorted(pairs, key=lambda pair: (sum(pair), pair)):
         ours, theirs = source.evaluations[i], against.evaluations[j]
+        if ours.folder.resolve() == theirs.folder.resolve():
+            refused.append(DualPathError(f"{ours.folder} would be compared with itself; give another folder with --against"))
+            continue
         if (i, j) != (0, 0) and (ours.shuffled != theirs.shuffled or ours.videos != theirs.videos):
             continue
         try:

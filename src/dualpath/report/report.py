@@ -125,6 +125,7 @@ def _subject(series: str, name: str, source: Source, evaluation: Evaluation | No
     return {
         "series": series,
         "name": name,
+        "method": title(source.method) if source.method else "",
         "folder": str(source.folder),
         "evaluation": evaluation,
         "right": right,
