@@ -62,6 +62,13 @@ def test_any_scores(data: st.DataObject, tmp_path_factory: pytest.TempPathFactor
     assert found.confusion().tolist() == wrote.confusion().tolist()
 
 
+def test_a_prediction_that_six_digits_do_not_tell_from_another(tmp_path: Path) -> None:
+    wrote = made([1, 0], [[0.4999999, 0.5000001], [0.5000001, 0.4999999]], ("a", "b"))
+    wrote.write(tmp_path)
+    assert "0.500000,0.500000" in (tmp_path / PREDICTIONS).read_text()
+    assert read_summary(tmp_path).read().predictions.tolist() == [1, 0]
+
+
 def test_files_of_older_versions(tmp_path: Path) -> None:
     made([0, 1], [[0.75, 0.25], None], ("a", "b")).write(tmp_path)
     told = json.loads((tmp_path / SUMMARY).read_text())

@@ -276,13 +276,15 @@ def test_two_side_by_side(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_worst_pairs_are_those_that_are_commonest() -> None:
-    labels = [0] * 10 + [1] * 2 + [2] * 4
-    guesses = [(1, 0.9)] * 2 + [(0, 0.9)] * 8 + [(0, 0.9)] * 2 + [(2, 0.9)] * 3 + [(1, 0.9)]
+    labels = [0] * 10 + [1] * 2 + [2] * 5
+    guesses: list[tuple[int, float] | None] = (
+        [(1, 0.9)] * 2 + [(0, 0.9)] * 8 + [(0, 0.9)] * 2 + [(2, 0.9)] * 3 + [(1, 0.9), None]
+    )
     found = guessed(labels, guesses, CLASSES)
     pairs = [(pair.true, pair.taken, pair.count, pair.videos, pair.back, pair.back_videos) for pair in worst_pairs(found, 9)]
-    assert pairs == [(1, 0, 2, 2, 2, 10), (0, 1, 2, 10, 2, 2), (2, 1, 1, 4, 0, 2)]
+    assert pairs == [(1, 0, 2, 2, 2, 10), (0, 1, 2, 10, 2, 2), (2, 1, 1, 5, 0, 2)]
     (row,) = confusion_rows(found, [2])
-    assert (row["others"], row["cells"][0]["count"]) == (1, 3)
+    assert (row["others"], row["cells"][0]["count"], row["undecodable"]) == (1, 3, 1)
 
 
 @pytest.fixture(scope="module")
