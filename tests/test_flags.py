@@ -291,4 +291,5 @@ def test_names_that_say_something_else(words: str, settings: dict[str, str] | No
 def test_nearest() -> None:
     assert nearest("--batch-sise", ["--batch_size", "--epochs"]) == " (did you mean --batch_size?)"
     assert nearest("trian", ["train", "demo"]) == " (did you mean train?)"
+    assert nearest("moves-lft", ["moves-left", "moves-right"]) == " (did you mean moves-left?)"
     assert nearest("xyz", ["train", "demo"]) == ""

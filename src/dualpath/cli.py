@@ -31,8 +31,9 @@ Turn any frozen image transformer into a video model by training a few per cent 
   train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file
   evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
   predict CHECKPOINT VIDEO ...    what a video shows
-  report FOLDER                   a page about a training run or an evaluation; --against OTHER compares two
+  explain CHECKPOINT VIDEO        where each path looks: maps on the frames, as sheet, video and arrays
   worth CHECKPOINT DATA           what the order of frames and each path are worth to a model
+  report FOLDER                   a page about a training run or an evaluation; --against OTHER compares two
   info                            what each method costs on a backbone: parameters, multiply-adds, memory
   compare DATA --output DIR       several methods and seeds on equal terms: accuracy over cost, table and picture
   bench                           how fast methods are on this machine, and how near to what its chip can do
@@ -233,6 +234,12 @@ def _predict(words: Sequence[str]) -> int:
     return 2 if bad else 0
 
 
+def _explain(words: Sequence[str]) -> int:
+    from dualpath.cli_explain import explain_verb
+
+    return explain_verb(words)
+
+
 def _convert(words: Sequence[str]) -> int:
     from dualpath.engine.convert import convert, read_labels
 
@@ -321,8 +328,9 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
-    "report": _report,
+    "explain": _explain,
     "worth": _worth,
+    "report": _report,
     "info": _info,
     "compare": _compare,
     "bench": _bench,

@@ -7,6 +7,58 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+KINDS_TOLD = """what a map tells, and on which backbones: relevance: what speaks for the class, gradient times attention through
+all blocks; on all backbones (those that attend within windows, such as Swin: gradient times the last tokens); rollout: where
+what is read came from, attention through all blocks, the same for every class; attention: what one block attends to, the same
+for every class; these two on plain vision transformers only. Where a backbone reads no [CLS] token but pools all patches, the
+mean over them, or the attention that pools them, stands in its place"""
+
+
+def explain_verb(words: Sequence[str]) -> int:
+    """Maps of where a prediction comes from, as files; gives the exit code."""
+    from shlex import join
+
+    from dualpath.engine.explain import check_kind, explain
+    from dualpath.engine.predict import load
+    from dualpath.files import check_new
+    from dualpath.flags import Parser
+    from dualpath.report.description import describe_paths, predicted_and_explained
+    from dualpath.report.explanation import FILES, write_explanation
+
+    parser = Parser(
+        "explain",
+        "Where each path looks: maps of a prediction on the frames of a video, as a contact sheet, a video and arrays.",
+    )
+    parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote, of a DualPath with any of its paths")
+    parser.add_argument("video", type=str, help="video file, or folder of pictures")
+    parser.add_argument("--output", type=str, required=True, metavar="DIR", help=f"new folder for {', '.join(FILES)}")
+    parser.add_argument(
+        "--class", type=str, metavar="NAME", help="the class to explain, for --kind relevance; by default the predicted one"
+    )
+    parser.add_argument("--kind", type=str, metavar="KIND", default="relevance", help=" ".join(KINDS_TOLD.split()))
+    parser.add_argument(
+        "--block", type=int, metavar="N", help="for --kind attention: which block, counted from 0; by default the last"
+    )
+    parser.add_argument(
+        "--protocol",
+        type=str,
+        metavar="NAME",
+        help="take the clip as dense-16x4, segment-8 .. do; by default as trained",
+    )
+    parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
+    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
+    parser.add_argument("--json", action="store_true", help="print what is in explanation.json")
+    options = parser.read(words)
+    output = Path(options.output)
+    check_new(output)  # told before anything is computed
+    classifier = load(options.checkpoint, weights=options.weights, precision=options.precision, protocol=options.protocol)
+    check_kind(classifier, kind=options.kind, block=options.block)
+    found = explain(classifier, options.video, label=options["class"], kind=options.kind, block=options.block)
+    told = write_explanation(output, found, command=join(["dualpath", "explain", *words]))
+    print(json.dumps(told, indent=2) if options.json else "\n".join([*predicted_and_explained(found), *describe_paths(found)]))
+    print(f"{', '.join(FILES[:-1])} and {FILES[-1]} are in {output}", file=sys.stderr)
+    return 0
+
 
 def worth_verb(words: Sequence[str]) -> int:
     """Measures what the order of frames and each path are worth; gives the exit code."""

@@ -22,7 +22,7 @@ from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import RunConfig, TrainConfig, default_workers, train
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import check_new, write_whole
 from dualpath.methods import count_parameters
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
@@ -66,7 +66,7 @@ def draw(output: Path, config: DrawConfig | None = None) -> None:
         DualPathError: the folder exists and is not empty.
     """
     config = config or DrawConfig()
-    _check_new(output)
+    check_new(output)
     each = config.train_clips + config.test_clips
     _say(f"drawing {each} clips of each of {len(find_label_set(config.label_set).classes)} classes")
     counts = {"train": config.train_clips, "test": config.test_clips}
@@ -106,7 +106,7 @@ def run_demo(output: Path, config: DemoConfig | None = None) -> dict[str, Any]:
         DualPathError: the output folder exists and is not empty.
     """
     config = config or DemoConfig()
-    _check_new(output)
+    check_new(output)
     began = time.monotonic()
     clips = output / "clips"
     draw(clips, DrawConfig(train_clips=config.train_clips, test_clips=config.test_clips, seed=config.seed))
@@ -130,11 +130,6 @@ def run_demo(output: Path, config: DemoConfig | None = None) -> dict[str, Any]:
     write_whole(output / "results.json", json.dumps(results, indent=2) + "\n")
     _say(_story(results, output))
     return results
-
-
-def _check_new(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DualPathError(f"the output {output} exists and is not empty; give a new folder with --output")
 
 
 def _dualpath_run(config: DemoConfig) -> RunConfig:

@@ -57,5 +57,6 @@ class Interrupted(Exception):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A question after the known name that is most like a word, if one is."""
-    near = get_close_matches(word.replace("-", "_"), {name.replace("-", "_"): name for name in known}, n=1, cutoff=0.6)
-    return f" (did you mean {near[0].replace('__', '--', 1) if near[0].startswith('__') else near[0]}?)" if near else ""
+    names = {name.replace("-", "_"): name for name in known}
+    near = get_close_matches(word.replace("-", "_"), names, n=1, cutoff=0.6)
+    return f" (did you mean {names[near[0]]}?)" if near else ""

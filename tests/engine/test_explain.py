@@ -87,6 +87,11 @@ def test_every_family_gives_the_maps_its_structure_allows(family: str) -> None:
             assert path.shares.min() >= 0
             assert path.shares.sum() == pytest.approx(1, abs=1e-4)
         assert paths[1].shares.shape == (8, *model.cell)
+        rows, columns = paths[1].token
+        token = paths[1].shares[0, :rows, :columns]  # the first frame begins with a whole one
+        assert token.shape == (rows, columns)
+        assert np.ptp(token) <= 1e-5 * token.max()
+        assert (rows, columns) == tuple(side // (2 * cells) for side, cells in zip(model.frameset_size, (2, 2), strict=True))
     assert all(value.grad is None for value in model.parameters())
 
 
@@ -178,6 +183,8 @@ def test_what_cannot_be_explained_is_told(model: VideoClassifier, clips: Path, t
         model.explain(video, label="rad")
     with pytest.raises(DualPathError, match=r"unknown kind 'relevanz' \(did you mean relevance\?\); there are"):
         model.explain(video, kind="relevanz")
+    with pytest.raises(DualPathError, match="class 'red' has no effect on kind attention, which is the same for all"):
+        model.explain(video, kind="attention", label="red")
     with pytest.raises(DualPathError, match="block 0 has no effect on kind rollout"):
         model.explain(video, kind="rollout", block=0)
     with pytest.raises(DualPathError, match=r"block 99 does not exist; .* has the blocks 0 to \d+"):

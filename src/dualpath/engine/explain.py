@@ -43,7 +43,7 @@ def explain(
     Args:
         classifier: a trained DualPath.
         path: the file.
-        label: class to explain; by default the most likely one.
+        label: class to explain, for "relevance" alone; by default the most likely one.
         kind: one of KINDS.
         block: whose attention, counted from 0; by default the last one, or that of the read-out where it is one.
 
@@ -52,6 +52,8 @@ def explain(
         DualPathError: a method without paths, an unknown class or kind, a block that does not exist or has no say.
     """
     model = check_kind(classifier, kind=kind, block=block)
+    if label is not None and kind != "relevance":
+        raise DualPathError(f"class {label!r} has no effect on kind {kind}, which is the same for all; take --kind relevance")
     if label is not None and label not in classifier.classes:
         listed = ", ".join(classifier.classes[:10]) + (" ..." if len(classifier.classes) > 10 else "")
         raise DualPathError(
@@ -174,4 +176,5 @@ def _path_map(model: DualPath, name: str, patches: Float[Tensor, "n p q"], num_f
     if name == "spatial":
         return PathMap(name, tuple(model.spatial_frames(num_frames)), patches.cpu().numpy())
     shares = share_out(patches, model.config.grid, model.cell)
-    return PathMap(name, tuple(range(num_frames)), shares.cpu().numpy())
+    rows, columns = (side // count for side, count in zip(model.frameset_size, patches.shape[1:], strict=True))
+    return PathMap(name, tuple(range(num_frames)), shares.cpu().numpy(), token=(rows, columns))

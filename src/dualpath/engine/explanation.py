@@ -25,11 +25,13 @@ class PathMap:
         frames: which frames of the clip the path looks at, counted from 0, ascending.
         shares: one map a frame, in equal cells. All shares of a path add up to 1; they are all 0 if nothing in it speaks for
             the class. What lies on tokens that show no place ([CLS], registers) is left out.
+        token: rows and columns of cells that a token covers, where cells are finer than tokens; pictures are smoothed so.
     """
 
     path: str
     frames: tuple[int, ...]
     shares: Float32[np.ndarray, "n y x"]
+    token: tuple[int, int] = (1, 1)
 
     @cached_property
     def heat(self) -> Float32[np.ndarray, "n y x"]:

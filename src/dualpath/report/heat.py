@@ -47,17 +47,9 @@ def soft_heat(path: PathMap) -> Float32[np.ndarray, "n y x"]:
     map of whole tokens larger does. What would leave a frame is mirrored back into it: each frame keeps its share.
     """
     heat = path.heat
-    for axis in (1, 2):
-        heat = _averaged(heat, axis, _grain(heat, axis))
+    for axis, count in enumerate(path.token, 1):
+        heat = _averaged(heat, axis, count)
     return heat
-
-
-def _grain(heat: Float32[np.ndarray, "n y x"], axis: int) -> int:
-    """Cells that are alike in all maps: how many there are in a row along an axis at most; 1 where all are alike."""
-    steps = np.abs(np.diff(heat, axis=axis)).max(axis=tuple({0, 1, 2} - {axis}), initial=0.0)
-    places = np.flatnonzero(steps > 1e-5 * heat.max())
-    edges = np.concatenate([[-1], places, [heat.shape[axis] - 1]])
-    return int(np.diff(edges).max()) if len(places) else 1
 
 
 def _averaged(heat: Float32[np.ndarray, "n y x"], axis: int, count: int) -> Float32[np.ndarray, "n y x"]:

@@ -1,7 +1,4 @@
-"""Contact sheets: which clips to show, what the model saw of them, and a picture of three of them for the README.
-
-Matplotlib only through `Figure`: no window, no global state.
-"""
+"""Contact sheets: which clips to show, what the model saw of them, and a picture of three of them for the README."""
 
 from __future__ import annotations
 
@@ -9,12 +6,9 @@ import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +16,7 @@ from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.predict import VideoClassifier
 from dualpath.files import write_whole
 from dualpath.methods.dualpath import DualPath
+from dualpath.report.canvas import Canvas
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.drawn.synthetic import CLASSES, PAIRS
 from dualpath.video.sampling import test_indices
@@ -133,16 +128,16 @@ def write_picture(path: Path, found: dict[str, Evaluation], model: VideoClassifi
     side = min(166, (1096 + GAP) // shown - GAP)  # 166 is what a row is high enough for
     head, pitch, frames_end = 58, 244, MARGIN + shown * (side + GAP) - GAP
     width = frames_end + 38 + FRAMESET_SIDE + MARGIN
-    canvas = _Canvas(width, head + pitch * len(clips) + 6)
+    canvas = Canvas(width, head + pitch * len(clips) + 6)
     canvas.text(MARGIN, 34, "a clip's frames", size=15, color="#5b6470")
     canvas.text(width - MARGIN, 34, "its frameset: time runs like text", size=14, ha="right", color="#5b6470")
     for row, index in enumerate(clips):
         _draw_clip(canvas, head + pitch * row, evaluation, index, looks[row], side=side, frames_end=frames_end)
-    write_whole(path, canvas.png())
+    write_whole(path, canvas.png(most=LARGEST_PICTURE))
 
 
 def _draw_clip(
-    canvas: _Canvas, top: int, evaluation: Evaluation, index: int, looks: Looks, *, side: int, frames_end: int
+    canvas: Canvas, top: int, evaluation: Evaluation, index: int, looks: Looks, *, side: int, frames_end: int
 ) -> None:
     guess = int(evaluation.predictions[index])
     truth, told = evaluation.classes[evaluation.labels[index]], evaluation.classes[guess]
@@ -155,40 +150,3 @@ def _draw_clip(
         canvas.picture(left, top + 48, side, looks.frames[frame])
         canvas.text(left + side // 2, top + 48 + side + 19, str(frame + 1), size=13, ha="center", color="#5b6470")
     canvas.picture(frames_end + 38, top + 4, FRAMESET_SIDE, looks.framesets[0])
-
-
-class _Canvas:
-    """A white figure addressed in pixels from its top left corner."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
-        FigureCanvasAgg(self.figure)
-
-    def text(self, x: int, y: int, words: str, *, size: int, **style: Any) -> None:
-        # 1 pixel is 0.72 points at 100 dots an inch.
-        words = words.replace("$", r"\$")
-        self.figure.text(x / self.width, 1 - y / self.height, words, fontsize=0.72 * size, va="baseline", **style)
-
-    def picture(self, left: int, top: int, side: int, pixels: np.ndarray) -> None:
-        box = (left / self.width, 1 - (top + side) / self.height, side / self.width, side / self.height)
-        axes = self.figure.add_axes(box)
-        axes.imshow(pixels, interpolation="lanczos")
-        axes.set_axis_off()
-
-    def png(self) -> bytes:
-        """The figure, with as many colours as keep it small enough for a README."""
-        plain = io.BytesIO()
-        self.figure.savefig(plain, format="png")
-        picture = Image.open(plain).convert("RGB")
-        content = plain.getvalue()
-        for bits in (6, 5, 4):
-            if len(content) <= LARGEST_PICTURE:
-                break
-            small = io.BytesIO()
-            levels = np.round(np.linspace(0, 255, 2**bits))
-            picture.point([int(levels[round(i * (2**bits - 1) / 255)]) for i in range(256)] * 3).save(
-                small, format="png", optimize=True
-            )
-            content = small.getvalue()
-        return content
