@@ -33,6 +33,7 @@ Turn any frozen image transformer into a video model by training a few per cent 
   predict CHECKPOINT VIDEO ...    what a video shows
   explain CHECKPOINT VIDEO        where each path looks: maps on the frames, as sheet, video and arrays
   worth CHECKPOINT DATA           what the order of frames and each path are worth to a model
+  report FOLDER                   a page about a training run or an evaluation; --against OTHER compares two
   info                            what each method costs on a backbone: parameters, multiply-adds, memory
   compare DATA --output DIR       several methods and seeds on equal terms: accuracy over cost, table and picture
   bench                           how fast methods are on this machine, and how near to what its chip can do
@@ -278,6 +279,12 @@ def _bench(words: Sequence[str]) -> int:
     return bench_verb(words)
 
 
+def _report(words: Sequence[str]) -> int:
+    from dualpath.cli_report import report_verb
+
+    return report_verb(words)
+
+
 def _data(words: Sequence[str]) -> int:
     from dualpath.cli_data import data_verb
 
@@ -323,6 +330,7 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "predict": _predict,
     "explain": _explain,
     "worth": _worth,
+    "report": _report,
     "info": _info,
     "compare": _compare,
     "bench": _bench,

@@ -10,12 +10,14 @@ import json
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dualpath.data.manifest import read_manifest
+from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.evaluate import Evaluation, evaluate
+from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import RunConfig, TrainConfig, default_workers, train
@@ -28,6 +30,7 @@ from dualpath.nn.zoo import EMBEDDED, BackboneConfig
 from dualpath.report.page import write_report
 from dualpath.video.drawn.label_sets import find_label_set
 from dualpath.video.drawn.synthetic import CLASSES, render_clip, render_folder, write_video
+from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
 
@@ -158,9 +161,15 @@ def _probe_run(config: DemoConfig) -> RunConfig:
 
 
 def _evaluate(model: VideoClassifier, clips: Path, folder: Path, *, shuffled: bool = False) -> Evaluation:
-    videos = read_manifest(clips, val_fraction=0.0, classes=model.classes).split("test")
+    manifest = read_manifest(clips, val_fraction=0.0, classes=model.classes)
+    videos = manifest.split("test")
     with Bar("evaluating", total=len(videos)) as bar:
         found = evaluate(model, videos, batch_size=32, workers=default_workers(-1), shuffle_frames=shuffled, progress=bar.tell)
+    origin = describe_origin(
+        model, checkpoint=find_checkpoint(folder.parent), data=clips, split="test", videos=videos, views=ViewsConfig(),
+        seconds=found.seconds, shuffled=shuffled,
+    )  # fmt: skip
+    found = replace(found, data=manifest.census(), origin=origin)
     found.write(folder)
     return found
 

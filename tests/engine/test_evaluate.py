@@ -104,12 +104,14 @@ def plain(classifier: VideoClassifier, videos: tuple[Video, ...]) -> Evaluation:
 
 
 def test_the_demo_counts_a_broken_file_as_wrong(
-    classifier: VideoClassifier, videos: tuple[Video, ...], plain: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    classifier: VideoClassifier, videos: tuple[Video, ...], plain: Evaluation, trained: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr(demo, "default_workers", lambda _: 0)
+    shutil.copytree(trained / "best", tmp_path / "run" / "best")
     shutil.copytree(videos[0].path.parents[2], tmp_path / "clips")
     (tmp_path / "clips/val").rename(tmp_path / "clips/test")
-    found = demo._evaluate(classifier, tmp_path / "clips", tmp_path / "out")
+    found = demo._evaluate(classifier, tmp_path / "clips", tmp_path / "run" / "test")
     assert (len(found.videos), found.failures) == (5, plain.failures)
     assert found.top(1) == plain.top(1)
 
@@ -128,6 +130,8 @@ def test_a_broken_file_is_wrong_and_listed(plain: Evaluation, tmp_path: Path) ->
     lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "predictions.csv").read_text())))
     assert [line["prediction"] for line in lines] == ["blue", "blue", "", "red", "red"]
     assert float(lines[0]["blue"]) == pytest.approx(float(plain.scores[0, 0]), abs=1e-6)
+    assert plain.seconds > 0
+    assert told["origin"] is None
 
 
 def test_batches_and_workers_change_nothing(classifier: VideoClassifier, videos: tuple[Video, ...], plain: Evaluation) -> None:

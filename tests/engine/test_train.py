@@ -27,6 +27,7 @@ from dualpath.engine.config import TrainConfig
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.learner import losses_of
 from dualpath.engine.log import Log, read_log
+from dualpath.engine.recorded import read_summary
 from dualpath.engine.schedule import draw_seed
 from dualpath.engine.state import read_position
 from dualpath.engine.train import learning_rate, train
@@ -342,7 +343,7 @@ def test_non_finite_gradient_stops_too(tmp_path: Path, clips: Path, weights: Pat
 
 
 def test_files_of_a_run(trained: Path) -> None:
-    held = {"best", "last", "log.jsonl", "run.json", "tensorboard", "videos.json", FINAL}
+    held = {"best", "last", "log.jsonl", "run.json", "tensorboard", "validation", "videos.json", FINAL}
     assert {path.name for path in trained.iterdir()} == held
     record = json.loads((trained / "run.json").read_text())
     assert record["settings"]["epochs"] == 4
@@ -360,6 +361,13 @@ def test_files_of_a_run(trained: Path) -> None:
     assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
     assert [line["step"] for line in epochs] == [3, 6, 9, 12]
     assert all(line["val_protocol"] == "segment-4, 1x1 views" for line in epochs)
+    # The best checkpoint's predictions are there, as `dualpath evaluate` writes them.
+    validated = read_summary(trained / "validation")
+    assert validated.top1 == validated.read().top(1) == max(line["val_top1"] for line in epochs)
+    assert (validated.origin.split, validated.origin.checkpoint) == ("val", str(trained / "best"))
+    assert validated.origin.checkpoint_sha256 == json.loads((trained / "best/adapter_config.json").read_text())["sha256"]
+    assert record["data"]["sha256"] == read_position(trained)[1]["data"]
+    assert record["memory"]["peak_ram_gb"] > 0.1
 
 
 def test_tensorboard_says_what_the_log_says(trained: Path) -> None:

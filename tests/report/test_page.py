@@ -25,7 +25,7 @@ from dualpath.engine.predict import VideoClassifier
 from dualpath.methods import build_model
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
-from dualpath.report import page
+from dualpath.report import curves, page
 from dualpath.report.pictures import choose_right, choose_wrong, look, write_picture
 from dualpath.video.drawn.synthetic import CLASSES, PAIRS, render_clip, write_video
 from dualpath.video.sampling import SamplingConfig
@@ -311,9 +311,9 @@ def test_any_class_name_and_undecodable_videos(demo: Demo, tmp_path: Path) -> No
 
 
 def test_wilson_interval_of_known_counts() -> None:
-    assert page.wilson(15, 20) == pytest.approx((0.5313, 0.8881), abs=1e-4)  # R: prop.test(15, 20, correct = FALSE)
-    assert page.wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert page.wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert curves.wilson(15, 20) == pytest.approx((0.5313, 0.8881), abs=1e-4)  # R: prop.test(15, 20, correct = FALSE)
+    assert curves.wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert curves.wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -321,14 +321,14 @@ def test_wilson_interval_of_known_counts() -> None:
     [(2.58, [0, 1, 2]), (1128.0, [0, 250, 500, 750, 1000]), (3.0, [0, 1, 2, 3]), (0.9, [0, 0.2, 0.4, 0.6, 0.8])],
 )
 def test_ticks_are_round(top: float, expected: list[float]) -> None:
-    assert page.ticks(top, 5) == pytest.approx(expected)
+    assert curves.ticks(top, 5) == pytest.approx(expected)
 
 
 def test_smoothing_keeps_a_line_straight_and_does_not_lag() -> None:
     line = [float(i) for i in range(120)]
-    assert page.smooth(line)[4:-4] == pytest.approx(line[4:-4])
-    assert page.smooth([2.5]) == [2.5]
-    assert page.smooth([]) == []
+    assert curves.smooth(line)[4:-4] == pytest.approx(line[4:-4])
+    assert curves.smooth([2.5]) == [2.5]
+    assert curves.smooth([]) == []
 
 
 def test_the_readme_picture(demo: Demo, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def load_checkpoint(
         DualPathError: a file is missing or damaged, the backbone is another one than in training or cannot be shared.
     """
     folder = find_checkpoint(path)
-    config = _read_config(folder)
+    config = read_config(folder)
     spec = _spec(folder, config, weights)
     tensors = _read_tensors(folder, config.get("sha256"))
     if backbone is None:
@@ -196,7 +196,12 @@ def load_trained(model: nn.Module, tensors: dict[str, torch.Tensor], *, source: 
             value.copy_(tensors[name])
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """What adapter_config.json of a checkpoint's folder holds; nothing is built from it.
+
+    Raises:
+        DualPathError: it is missing or damaged, or another version's.
+    """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] != FORMAT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from dualpath.data.formats.base import Tally
 from dualpath.data.loader import ViewBatch
 from dualpath.data.manifest import Video
 from dualpath.data.steady import steady_test
+from dualpath.engine.origin import Origin
 from dualpath.engine.predict import VideoClassifier
 from dualpath.files import write_whole
 from dualpath.video.protocols import ViewsConfig, describe_protocol
@@ -37,6 +39,8 @@ class Evaluation:
         protocol: how the clips were taken and which views averaged: "dense-16x4, 3x1 views".
         data: `Manifest.census()`: how many of the listed videos there were; None if that is not known.
         quarantined: how many of the failures were not even tried, because they were known.
+        seconds: how long it took, reading included.
+        origin: where the scores come from, and how to have them again; None if that is not known.
     """
 
     classes: tuple[str, ...]
@@ -46,6 +50,8 @@ class Evaluation:
     protocol: str
     data: dict[str, Any] | None = None
     quarantined: int = 0
+    seconds: float = 0.0
+    origin: Origin | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -91,6 +97,7 @@ class Evaluation:
             "quarantined": self.quarantined,
             "undecodable": {self.videos[i].name: reason for i, reason in self.failures.items()},
             "data": self.data,
+            "origin": self.origin.as_json() if self.origin else None,
         }
 
     def listed_words(self) -> str:
@@ -147,6 +154,7 @@ def evaluate(
     Raises:
         WorkersLost: workers were ended from outside, again and again.
     """
+    began = time.monotonic()
     views = views or ViewsConfig()
     quarantined = len(bad or {})
     scores = no_scores(classifier, videos)
@@ -159,7 +167,10 @@ def evaluate(
         progress=progress, bad=bad, stopped=stopped,
     )  # fmt: skip
     protocol = describe_protocol(classifier.spec.sampling, views) + (", frames shuffled" if shuffle_frames else "")
-    return Evaluation(classifier.classes, tuple(videos), scores, failures, protocol, quarantined=quarantined)
+    return Evaluation(
+        classifier.classes, tuple(videos), scores, failures, protocol, quarantined=quarantined,
+        seconds=time.monotonic() - began,
+    )  # fmt: skip
 
 
 def no_scores(classifier: VideoClassifier, videos: Sequence[Video]) -> np.ndarray:

@@ -130,8 +130,9 @@ class _Board:
 
 
 def read_log(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(lines of steps, lines of epochs) of a run's log."""
-    lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    """(lines of steps, lines of epochs) of a run's log; a last line that was cut off by a kill does not count."""
+    text = (folder / LOG).read_text()
+    lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
     return [line for line in lines if "loss" in line], [line for line in lines if "epoch" in line and "loss" not in line]
 
 

@@ -31,6 +31,8 @@ from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.learner import Learner, Micro, NotFiniteError
 from dualpath.engine.log import Log
+from dualpath.engine.machine import describe_machine, peak_memory
+from dualpath.engine.origin import describe_origin
 from dualpath.engine.plan import Plan, describe
 from dualpath.engine.predict import VideoClassifier
 from dualpath.engine.prepare import Usable, default_workers, enough
@@ -44,6 +46,8 @@ from dualpath.video.protocols import describe_protocol
 
 MOST_NAMES = 16
 RECORD = "run.json"
+VALIDATION = "validation"
+"""Folder of the evaluation that the best checkpoint had in its training, as `dualpath evaluate` writes one."""
 
 
 def split_counts(manifest: Manifest) -> list[tuple[str, int]]:
@@ -76,7 +80,8 @@ class Run:
         self.inner, self.device = model, device
         self.clips = self._clips(kept)
         self.learner = Learner(model, self.training, device)
-        data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: fingerprint(manifest)}
+        self.fingerprint = fingerprint(manifest)
+        data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: self.fingerprint}
         self.settings = json.dumps(config.settings() | data)
         self.position = load_state(output, model, self.learner.optimizer, self.settings) if resume else Position()
         self.last_saved = time.monotonic()
@@ -183,6 +188,7 @@ class Run:
             "data": {
                 "root": str(self.manifest.root),
                 "counts": self.manifest.counts(),
+                "sha256": self.fingerprint,
                 "left_out": self.found.bad,
                 "quarantined": self.earlier.get("data", {}).get("quarantined", self.found.quarantined),
             }
@@ -190,10 +196,20 @@ class Run:
             "skipped": self.earlier.get("skipped", {}) | self.skipped,
             "validation": self.validated,
             "plan": asdict(self.plan),
+            "memory": self._memory(),
+            "machine": describe_machine(self.device),
             "shared_clips": isinstance(self.clips, KeptClips),
             "versions": versions(),
         }
         write_whole(self.output / RECORD, json.dumps(record, indent=2, default=str) + "\n")
+
+    def _memory(self) -> dict[str, float | None]:
+        """The most that the process and its GPU have held, in any session."""
+        before = self.earlier.get("memory", {})
+        return {
+            name: max((value for value in (now, before.get(name)) if value is not None), default=None)
+            for name, now in peak_memory().items()
+        }
 
     def _clips(self, kept: Path | None) -> KeyedClips:
         """The training clips, by way of the folder of those that other runs have decoded, if there is one."""
@@ -324,6 +340,7 @@ class Run:
         """Validates, writes last and maybe best, logs the epoch."""
         done = self.position.epoch
         results: dict[str, Any] = {"epoch": done}
+        found = None
         val, every = self.val, self.training.eval_every
         due = bool(val) and every > 0 and (done % every == 0 or done == self.training.epochs)
         if due:
@@ -342,12 +359,27 @@ class Run:
             results |= self._note_validation(found)
         save_checkpoint(self.output / "last", self.inner, self.spec(results))
         self.position = replace(self.position, closed=done)
-        if due and results["val_top1"] >= self.position.best:  # the later of two equals has seen more
+        if found is not None and results["val_top1"] >= self.position.best:  # the later of two equals has seen more
             self.position = replace(self.position, best=results["val_top1"])
             save_checkpoint(self.output / "best", self.inner, self.spec(results))
+            self._keep_validation(found)
+        self._write_record()
         log.epoch(self.position, results)
         self._save()
         return results
+
+    def _keep_validation(self, found: Evaluation) -> None:
+        """Writes the best epoch's predictions; a kill before the epoch is closed has them written again."""
+        origin = describe_origin(
+            VideoClassifier(self.inner, self.spec({}), device=self.device),
+            checkpoint=self.output / "best",
+            data=self.manifest.root,
+            split="val",
+            videos=found.videos,
+            views=self.config.views,
+            seconds=found.seconds,
+        )
+        replace(found, data=self.manifest.census(), origin=origin).write(self.output / VALIDATION)
 
     def _note_validation(self, found: Evaluation) -> dict[str, Any]:
         """Names what could not be decoded, which is wrong as in an evaluation; gives the epoch's figures."""

@@ -25,6 +25,14 @@ def peak_ram_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
+def peak_memory() -> dict[str, float | None]:
+    """The most that this process and its GPU have held so far, in 1e9 bytes; decoding processes are not counted."""
+    import torch
+
+    gpu = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
+    return {"peak_ram_gb": peak_ram_gb(), "peak_gpu_gb": gpu}
+
+
 def describe_machine(device: torch.device) -> str:
     """GPU, processor and cores in words."""
     import torch

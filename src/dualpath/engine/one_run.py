@@ -28,7 +28,8 @@ from dualpath.data.formats.base import Split
 from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.log import read_log
-from dualpath.engine.machine import describe_machine, peak_ram_gb
+from dualpath.engine.machine import describe_machine, peak_memory
+from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.prepare import read_for
 from dualpath.engine.state import STATE, read_position
@@ -151,13 +152,11 @@ def _evaluate(job: Job, classifier: VideoClassifier) -> None:
         workers=default_workers(job.config.training.workers),
         bad={i: reason for i, video in enumerate(videos) if isinstance(reason := known.get(video.name), str)},
     )
-    replace(found, data=manifest.census()).write(job.folder / job.split)
-
-
-def peak_memory() -> dict[str, float | None]:
-    """The most that this process and its GPU have held so far, in 1e9 bytes; decoding processes are not counted."""
-    gpu = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
-    return {"peak_ram_gb": peak_ram_gb(), "peak_gpu_gb": gpu}
+    origin = describe_origin(
+        classifier, checkpoint=job.folder / "last", data=job.data, split=job.split, videos=videos, views=views,
+        seconds=found.seconds,
+    )  # fmt: skip
+    replace(found, data=manifest.census(), origin=origin).write(job.folder / job.split)
 
 
 @torch.inference_mode()

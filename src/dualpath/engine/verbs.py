@@ -13,6 +13,7 @@ from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
+from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.prepare import read_for, tell_warnings
 from dualpath.engine.progress import Bar
@@ -127,7 +128,11 @@ def evaluate_data(
             progress=bar.tell,
             bad=chosen.bad,
         )
-    evaluation = replace(evaluation, data=chosen.data)
+    origin = describe_origin(
+        chosen.classifier, checkpoint=chosen.folder, data=data, split=chosen.split, videos=chosen.videos, views=views,
+        seconds=evaluation.seconds, shuffled=shuffle_frames,
+    )  # fmt: skip
+    evaluation = replace(evaluation, data=chosen.data, origin=origin)
     target = output or chosen.folder / f"evaluation-{chosen.split}{'-shuffled' if shuffle_frames else ''}"
     evaluation.write(target)
     return evaluation, target

@@ -6,17 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 
 from dualpath.data.checking.check import Check
 from dualpath.data.checking.findings import Finding, count
 from dualpath.engine.data_verbs import FILES_A_SET, SETS_SHOWN
-from dualpath.files import write_whole
+from dualpath.report.pages import write_page
 from dualpath.report.tables import as_text
 
 NAMES_SHOWN = 5  # of a finding, on the terminal
@@ -121,10 +119,10 @@ def write_check_page(path: Path, check: Check, *, data: str, output: str) -> Non
     Raises:
         DualPathError: the page cannot be written.
     """
-    template = (resources.files("dualpath.report") / "check.html.j2").read_text(encoding="utf-8")
     good, bad, told = check.good, check.bad, check.as_json()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(template).render(
+    write_page(
+        path,
+        "check.html.j2",
         data=data,
         output=output,
         told=told,
@@ -146,8 +144,6 @@ def write_check_page(path: Path, check: Check, *, data: str, output: str) -> Non
         formats=[(name, told[key]) for name, key in (("Codec", "codec"), ("Container", "container"),
                  ("Pixel format", "pixel_format"), ("Size", "sizes"))],
     )  # fmt: skip
-    # A name that is no UTF-8 is shown with a question mark.
-    write_whole(path, page.encode("utf-8", "replace"))
 
 
 def _told(finding: Finding) -> dict[str, Any]:

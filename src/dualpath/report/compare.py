@@ -16,7 +16,7 @@ from rich.table import Table
 from dualpath.engine.compare import Comparison
 from dualpath.engine.one_run import RunResult
 from dualpath.files import write_whole
-from dualpath.report.page import wilson
+from dualpath.report.curves import wilson
 from dualpath.report.rows import FIGURES, Row, make_rows, name_settings, over_seeds, protocol, remarks
 from dualpath.report.scatter import Point, draw
 from dualpath.report.tables import markdown_table

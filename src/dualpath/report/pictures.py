@@ -33,7 +33,7 @@ class Looks:
 
     Attributes:
         frames: uint8 (T, S, S, 3), those that go into the model.
-        framesets: uint8 (G, S, S, 3), what DualPath's temporal path makes of them.
+        framesets: uint8 (G, S, S, 3), what DualPath's temporal path makes of them; G is 0 for other methods.
         grid: rows and columns of a frameset.
     """
 
@@ -44,8 +44,12 @@ class Looks:
     @property
     def shown(self) -> list[int]:
         """Indices of the frames to show: at even distances, the first and the last among them."""
-        count = len(self.frames)
-        return [round(i) for i in np.linspace(0, count - 1, min(FRAMES_SHOWN, count)).tolist()]
+        return some_of(len(self.frames))
+
+
+def some_of(count: int) -> list[int]:
+    """At most FRAMES_SHOWN of so many indices: at even distances, the first and the last among them."""
+    return [round(i) for i in np.linspace(0, count - 1, min(FRAMES_SHOWN, count)).tolist()]
 
 
 def look(model: VideoClassifier, path: Path) -> Looks:
@@ -54,12 +58,17 @@ def look(model: VideoClassifier, path: Path) -> Looks:
     Raises:
         VideoError: the file cannot be read.
     """
-    assert isinstance(model.model, DualPath), "only DualPath has framesets"
     (indices,) = test_indices(probe(path).num_frames, model.spec.sampling, num_clips=1)
     frames = read_frames(path, indices.tolist(), short_side=model.size).frames
-    clip = test_transform(frames, size=model.size, num_crops=1)
-    framesets = model.model.framesets(clip.to(model.device))[0].round().clamp(0, 255)
-    return Looks(_pixels(clip[0]), _pixels(framesets.cpu()), model.model.config.grid)
+    return looks_of(model, test_transform(frames, size=model.size, num_crops=1)[0])
+
+
+def looks_of(model: VideoClassifier, clip: UInt8[Tensor, "t c s s"]) -> Looks:
+    """A clip that goes into the model, and what DualPath makes of it; the other methods have no framesets."""
+    if not isinstance(model.model, DualPath):
+        return Looks(_pixels(clip), np.zeros((0, *clip.shape[2:], 3), np.uint8), (0, 0))
+    framesets = model.model.framesets(clip[None].to(model.device))[0].round().clamp(0, 255)
+    return Looks(_pixels(clip), _pixels(framesets.cpu()), model.model.config.grid)
 
 
 def _pixels(pictures: Tensor) -> np.ndarray:
@@ -93,10 +102,12 @@ def choose_wrong(evaluation: Evaluation, count: int) -> list[int]:
     return [int(i) for i in wrong[np.argsort(-confidence, kind="stable")][:count]]
 
 
-def inline(picture: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A picture as a data URL (JPEG)."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=88, subsampling=0, optimize=True)
+def inline(picture: UInt8[np.ndarray, "h w 3"], *, side: int | None = None) -> str:
+    """A picture as a data URL (JPEG), scaled down to at most `side` pixels a side."""
+    buffer, image = io.BytesIO(), Image.fromarray(picture)
+    if side is not None:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image.save(buffer, format="JPEG", quality=88, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

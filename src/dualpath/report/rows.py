@@ -11,7 +11,7 @@ from dualpath.engine.compare import Comparison
 from dualpath.engine.entries import Entry
 from dualpath.engine.folds import words_of
 from dualpath.engine.one_run import CLIPS, RunResult
-from dualpath.report.page import wilson
+from dualpath.report.curves import wilson
 
 FIGURES = ("step_seconds", "waited_seconds", "train_seconds", "peak_ram_gb", "peak_gpu_gb", "clips_per_s")
 """What is measured of a run, and comes out a little differently each time."""

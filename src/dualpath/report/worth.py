@@ -15,7 +15,7 @@ from dualpath.engine.checkpoint import versions
 from dualpath.engine.verdicts import ALPHA, IN_ORDER, VERDICTS, ClassWorth
 from dualpath.engine.worth import ROWS, Worth
 from dualpath.files import write_whole
-from dualpath.report.page import wilson
+from dualpath.report.curves import wilson
 from dualpath.report.predictions import as_text
 from dualpath.report.tables import markdown_table
 from dualpath.report.worth_picture import draw_worth, points

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from dualpath.engine.paired import Interval
 from dualpath.engine.verdicts import IN_ORDER, REVERSED, SHUFFLED, ClassWorth
 from dualpath.engine.worth import ROWS, SILENCED, Worth
-from dualpath.report.page import wilson
+from dualpath.report.curves import wilson
 from dualpath.report.scatter import OURS, QUIET, THEIRS
 
 INK, LINE = "#1b1f24", "#dfe2e6"
