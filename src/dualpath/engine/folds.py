@@ -14,8 +14,8 @@ from pathlib import Path
 from dualpath.data.formats import FORMATS, look, recognise
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.config import RunConfig
-from dualpath.engine.loop import fingerprint
 from dualpath.engine.prepare import read_data
+from dualpath.engine.record import fingerprint
 from dualpath.errors import DualPathError
 
 Folds = Mapping[int | None, Manifest]

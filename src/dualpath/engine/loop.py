@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 import sys
@@ -10,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -26,26 +25,23 @@ from dualpath.data.loader import TrainBatch
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.steady import steady_train
 from dualpath.data.watched import WorkersLost
-from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint, versions
+from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.learner import Learner, Micro, NotFiniteError
 from dualpath.engine.log import Log
-from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.origin import describe_origin
 from dualpath.engine.plan import Plan, describe
 from dualpath.engine.predict import VideoClassifier
 from dualpath.engine.prepare import Usable, default_workers, enough
 from dualpath.engine.progress import Bar
+from dualpath.engine.record import Record, fingerprint
 from dualpath.engine.schedule import draw_seed, epoch_length, learning_rate
 from dualpath.engine.state import DATA, Position, load_state, save_state
 from dualpath.errors import DualPathError, FetchError, Interrupted
-from dualpath.files import write_whole
 from dualpath.methods import find_method
-from dualpath.video.protocols import describe_protocol
 
 MOST_NAMES = 16
-RECORD = "run.json"
 VALIDATION = "validation"
 """Folder of the evaluation that the best checkpoint had in its training, as `dualpath evaluate` writes one."""
 
@@ -80,26 +76,17 @@ class Run:
         self.inner, self.device = model, device
         self.clips = self._clips(kept)
         self.learner = Learner(model, self.training, device)
-        self.fingerprint = fingerprint(manifest)
-        data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: self.fingerprint}
+        digest = fingerprint(manifest)
+        data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: digest}
         self.settings = json.dumps(config.settings() | data)
         self.position = load_state(output, model, self.learner.optimizer, self.settings) if resume else Position()
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
-        self.earlier = self._record_before() if resume else {}
-        self.skipped: dict[str, str] = {}  # in this session: what was mended since the last one does not count
+        self.record = Record(output, data=digest, resume=resume)
         readable = manifest.split("val")
         self.val: tuple[Video, ...] = readable + found.wrong
         self.bad_val = {len(readable) + i: found.bad[video.name] for i, video in enumerate(found.wrong)}
-        self.validated: dict[str, Any] = self.earlier.get("validation", {})
-
-    def _record_before(self) -> dict[str, Any]:
-        """What run.json tells of earlier sessions."""
-        try:
-            return dict(json.loads((self.output / RECORD).read_text()))
-        except (OSError, ValueError, TypeError):
-            return {}
 
     def spec(self, results: dict[str, Any]) -> ModelSpec:
         """The checkpoint's description."""
@@ -181,35 +168,8 @@ class Run:
         print(text, file=sys.stderr)
 
     def _write_record(self) -> None:
-        record = {
-            "command": sys.argv,
-            "protocol": describe_protocol(self.config.sampling, self.config.views),
-            "settings": self.config.settings(),
-            "data": {
-                "root": str(self.manifest.root),
-                "counts": self.manifest.counts(),
-                "sha256": self.fingerprint,
-                "left_out": self.found.bad,
-                "quarantined": self.earlier.get("data", {}).get("quarantined", self.found.quarantined),
-            }
-            | self.manifest.census(),
-            "skipped": self.earlier.get("skipped", {}) | self.skipped,
-            "validation": self.validated,
-            "plan": asdict(self.plan),
-            "memory": self._memory(),
-            "machine": describe_machine(self.device),
-            "shared_clips": isinstance(self.clips, KeptClips),
-            "versions": versions(),
-        }
-        write_whole(self.output / RECORD, json.dumps(record, indent=2, default=str) + "\n")
-
-    def _memory(self) -> dict[str, float | None]:
-        """The most that the process and its GPU have held, in any session."""
-        before = self.earlier.get("memory", {})
-        return {
-            name: max((value for value in (now, before.get(name)) if value is not None), default=None)
-            for name, now in peak_memory().items()
-        }
+        shared = isinstance(self.clips, KeptClips)
+        self.record.write(self.config, self.found, plan=self.plan, device=self.device, shared_clips=shared)
 
     def _clips(self, kept: Path | None) -> KeyedClips:
         """The training clips, by way of the folder of those that other runs have decoded, if there is one."""
@@ -274,19 +234,21 @@ class Run:
 
     def _note_lost(self, lost: Sequence[Lost], log: Log) -> None:
         """Names videos that were skipped for the first time; DualPathError if they have become too many."""
-        new = {self.videos[one.index].name: one.reason for one in lost if self.videos[one.index].name not in self.skipped}
+        new = {
+            self.videos[one.index].name: one.reason for one in lost if self.videos[one.index].name not in self.record.skipped
+        }
         if not new:
             return
         for name, reason in new.items():
             print(f"skipped {name}: {reason}", file=sys.stderr)
-            if name not in self.earlier.get("skipped", {}):
+            if name not in self.record.skipped_before:
                 log.skipped(self.position, name=name, reason=reason)
-        self.skipped |= new
+        self.record.skipped |= new
         self._write_record()
-        bad, videos = len(self.found.bad) + len(self.skipped), len(self.manifest.videos) + len(self.found.bad)
+        bad, videos = len(self.found.bad) + len(self.record.skipped), len(self.manifest.videos) + len(self.found.bad)
         if bad > self.training.max_bad_files * videos:
             self._save()
-            names = ", ".join(list(self.skipped)[:MOST_NAMES])
+            names = ", ".join(list(self.record.skipped)[:MOST_NAMES])
             raise DualPathError(
                 f"{bad} of {videos} videos cannot be used, the last ones found in training ({names}); mend them, or leave "
                 f"them out with --max_bad_files {enough(bad, videos)}; the state after step {self.position.step} is kept, "
@@ -385,10 +347,10 @@ class Run:
         """Names what could not be decoded, which is wrong as in an evaluation; gives the epoch's figures."""
         told = found.summary()
         for name, reason in told["undecodable"].items():
-            if name not in self.skipped and name not in self.found.bad:
+            if name not in self.record.skipped and name not in self.found.bad:
                 print(f"could not be decoded, counted as wrong: {name}: {reason}", file=sys.stderr)
-                self.skipped[name] = reason
-        self.validated = {key: told[key] for key in ("videos", "undecodable")}
+                self.record.skipped[name] = reason
+        self.record.validated = {key: told[key] for key in ("videos", "undecodable")}
         self._write_record()
         figures = {"val_top1": found.top(1), "val_undecodable": len(told["undecodable"])}
         return figures | {f"val_{key}": told[key] for key in ("mean_class_accuracy", "protocol", "videos")}
@@ -418,10 +380,3 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def fingerprint(manifest: Manifest) -> str:
-    """A hash of what is learnt from: names, labels, splits and lengths; moving the folder does not change it."""
-    # A segment is in the name wherever it is not the only one of its file; where it is, its start still counts.
-    told = [(v.name, v.label, v.split, v.num_frames, *([v.start] if v.start else [])) for v in manifest.videos]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()

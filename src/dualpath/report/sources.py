@@ -13,9 +13,9 @@ from typing import Any
 from dualpath.engine.checkpoint import CONFIG, read_config
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.log import LOG, read_log
-from dualpath.engine.loop import RECORD
 from dualpath.engine.one_run import MEASURED
 from dualpath.engine.origin import Origin
+from dualpath.engine.record import RECORD
 from dualpath.engine.recorded import SUMMARY, Recorded, find_evaluations, read_summary
 from dualpath.errors import DualPathError
 

@@ -1,0 +1,92 @@
+"""run.json: what a run is made of and what it has met, written anew whenever there is more to tell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dualpath.data.manifest import Manifest
+from dualpath.engine.checkpoint import versions
+from dualpath.engine.config import RunConfig
+from dualpath.engine.machine import describe_machine, peak_memory
+from dualpath.engine.plan import Plan
+from dualpath.engine.prepare import Usable
+from dualpath.files import write_whole
+from dualpath.video.protocols import describe_protocol
+
+RECORD = "run.json"
+
+
+class Record:
+    """The file of one run, with what earlier sessions have told.
+
+    Args:
+        run: the run's folder.
+        data: `fingerprint` of what it learns from.
+        resume: earlier sessions count.
+
+    Attributes:
+        skipped: reason by name of the videos that gave no clip in this session: what was mended since the last one does not
+            count.
+        skipped_before: the same, of earlier sessions.
+        validated: what the last validation met.
+    """
+
+    def __init__(self, run: Path, *, data: str, resume: bool) -> None:
+        self._path, self._data = run / RECORD, data
+        self._earlier = self._read() if resume else {}
+        self.skipped: dict[str, str] = {}
+        self.skipped_before: dict[str, str] = self._earlier.get("skipped", {})
+        self.validated: dict[str, Any] = self._earlier.get("validation", {})
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def write(self, config: RunConfig, found: Usable, *, plan: Plan, device: torch.device, shared_clips: bool) -> None:
+        """Writes it, whole."""
+        manifest = found.manifest
+        record = {
+            "command": sys.argv,
+            "protocol": describe_protocol(config.sampling, config.views),
+            "settings": config.settings(),
+            "data": {
+                "root": str(manifest.root),
+                "counts": manifest.counts(),
+                "sha256": self._data,
+                "left_out": found.bad,
+                "quarantined": self._earlier.get("data", {}).get("quarantined", found.quarantined),
+            }
+            | manifest.census(),
+            "skipped": self.skipped_before | self.skipped,
+            "validation": self.validated,
+            "plan": asdict(plan),
+            "memory": self._memory(),
+            "machine": describe_machine(device),
+            "shared_clips": shared_clips,
+            "versions": versions(),
+        }
+        write_whole(self._path, json.dumps(record, indent=2, default=str) + "\n")
+
+    def _memory(self) -> dict[str, float | None]:
+        """The most that the process and its GPU have held, in any session."""
+        before = self._earlier.get("memory", {})
+        return {
+            name: max((value for value in (now, before.get(name)) if value is not None), default=None)
+            for name, now in peak_memory().items()
+        }
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """A hash of what is learnt from: names, labels, splits and lengths; moving the folder does not change it."""
+    # A segment is in the name wherever it is not the only one of its file; where it is, its start still counts.
+    told = [(v.name, v.label, v.split, v.num_frames, *([v.start] if v.start else [])) for v in manifest.videos]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
