@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dualpath.cli import main
-from dualpath.report.explanation import FILES
+from dualpath.report.maps.explanation import FILES
 
 Refused = Callable[..., str]
 

@@ -37,7 +37,7 @@ def _check(words: Sequence[str]) -> int:
     from dualpath.engine.config import DataConfig
     from dualpath.engine.data_verbs import check_files
     from dualpath.flags import Parser, fill
-    from dualpath.report.check import check_table, verdict, write_check_page
+    from dualpath.report.pages.check import check_table, verdict, write_check_page
 
     parser = Parser("data check", "Look into every file of a data set; run it again and it goes on. Exit code 1: not usable.")
     parser.add_argument("data", type=str, help="folder or list of videos, as for train")

@@ -22,8 +22,8 @@ def explain_verb(words: Sequence[str]) -> int:
     from dualpath.engine.predict import load
     from dualpath.files import check_new
     from dualpath.flags import Parser
-    from dualpath.report.description import describe_paths, predicted_and_explained
-    from dualpath.report.explanation import FILES, write_explanation
+    from dualpath.report.maps.description import describe_paths, predicted_and_explained
+    from dualpath.report.maps.explanation import FILES, write_explanation
 
     parser = Parser(
         "explain",

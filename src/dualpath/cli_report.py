@@ -13,8 +13,8 @@ PAGE = "report.html"
 def report_verb(words: Sequence[str]) -> int:
     """Writes the page of a run or an evaluation, or of two side by side."""
     from dualpath.flags import Parser, fill
-    from dualpath.report.report import ReportConfig, write_report_page
-    from dualpath.report.sources import read_source
+    from dualpath.report.pages.report import ReportConfig, write_report_page
+    from dualpath.report.pages.sources import read_source
 
     told = "One HTML page about a training run or an evaluation, or about two side by side; it opens from disk."
     parser = Parser("report", told)

@@ -27,7 +27,7 @@ from dualpath.methods import count_parameters
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig
-from dualpath.report.page import write_report
+from dualpath.report.pages.demo import write_report
 from dualpath.video.drawn.label_sets import find_label_set
 from dualpath.video.drawn.synthetic import CLASSES, render_clip, render_folder, write_video
 from dualpath.video.protocols import ViewsConfig

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.report.calibration import calibrate, calibration_of, reliability
+from dualpath.report.pages.calibration import calibrate, calibration_of, reliability
 from evaluations import made
 from oracles import calibration as oracle
 

@@ -18,7 +18,7 @@ from dualpath.cli import main
 from dualpath.data.checking import check as check_module
 from dualpath.data.scan import Refusal
 from dualpath.errors import VideoError
-from dualpath.report.check import histogram
+from dualpath.report.pages.check import histogram
 from videos import write_video
 
 

@@ -18,12 +18,12 @@ from PIL import Image
 
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.errors import DualPathError
-from dualpath.report import explanation as files
-from dualpath.report.description import describe, fullest, predicted_and_explained
-from dualpath.report.explanation import FILES, as_arrays, write_explanation
-from dualpath.report.heat import TOP, heat_picture, place, scale_bar, smooth, soft_heat
-from dualpath.report.overlay import overlay_pictures, play_times, write_overlay
-from dualpath.report.sheet import EMPTY, NARROWEST, WIDEST, Layout, sheet_canvas
+from dualpath.report.maps import explanation as files
+from dualpath.report.maps.description import describe, fullest, predicted_and_explained
+from dualpath.report.maps.explanation import FILES, as_arrays, write_explanation
+from dualpath.report.maps.heat import TOP, heat_picture, place, scale_bar, smooth, soft_heat
+from dualpath.report.maps.overlay import overlay_pictures, play_times, write_overlay
+from dualpath.report.maps.sheet import EMPTY, NARROWEST, WIDEST, Layout, sheet_canvas
 from dualpath.video.decode import probe, read_frames
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -18,8 +18,8 @@ import browser
 from browser import Browser, keep
 from dualpath.cli import main
 from dualpath.data.checking import check as check_module
-from dualpath.report.report import ReportConfig, write_report_page
-from dualpath.report.sources import read_source
+from dualpath.report.pages.report import ReportConfig, write_report_page
+from dualpath.report.pages.sources import read_source
 from evaluations import NASTY, guessed
 from runs import ask_here
 from videos import write_video

@@ -25,7 +25,8 @@ from dualpath.engine.predict import VideoClassifier
 from dualpath.methods import build_model
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
-from dualpath.report import curves, page
+from dualpath.report import curves
+from dualpath.report.pages import demo as page
 from dualpath.report.pictures import choose_right, choose_wrong, look, write_picture
 from dualpath.video.drawn.synthetic import CLASSES, PAIRS, render_clip, write_video
 from dualpath.video.sampling import SamplingConfig

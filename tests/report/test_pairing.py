@@ -10,8 +10,8 @@ import pytest
 
 from dualpath.engine.evaluate import Evaluation
 from dualpath.errors import DualPathError
-from dualpath.report.pairing import match, side_by_side
-from dualpath.report.sources import read_source
+from dualpath.report.pages.pairing import match, side_by_side
+from dualpath.report.pages.sources import read_source
 from evaluations import guessed, made
 
 CLASSES = ("a", "b", "c")

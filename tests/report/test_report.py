@@ -26,9 +26,9 @@ from dualpath.engine.origin import Origin, describe_origin
 from dualpath.engine.predict import VideoClassifier
 from dualpath.methods import build_model
 from dualpath.nn.zoo import EMBEDDED, load_backbone
-from dualpath.report.classes import confusion_rows, worst_pairs
-from dualpath.report.report import ReportConfig, write_report_page
-from dualpath.report.sources import read_source
+from dualpath.report.pages.classes import confusion_rows, worst_pairs
+from dualpath.report.pages.report import ReportConfig, write_report_page
+from dualpath.report.pages.sources import read_source
 from dualpath.video.protocols import ViewsConfig
 from evaluations import NASTY, guessed, made
 from runs import COLOURS, run_config

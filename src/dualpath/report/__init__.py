@@ -1,1 +1,1 @@
-"""Results for people: tables, pictures and pages."""
+"""Results for people: tables and pictures here, HTML in pages/, explanations in maps/."""

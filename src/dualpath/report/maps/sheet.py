@@ -20,8 +20,8 @@ from PIL import Image
 
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.report.canvas import INK, LINE, QUIET, Canvas
-from dualpath.report.description import percent, predicted_and_explained
-from dualpath.report.heat import TICKS, heat_picture, place, scale_bar, soft_heat
+from dualpath.report.maps.description import percent, predicted_and_explained
+from dualpath.report.maps.heat import TICKS, heat_picture, place, scale_bar, soft_heat
 
 WIDEST, NARROWEST = 1400, 1000  # pixels
 _MARGIN, _LABELS, _GAP = 28, 108, 8

@@ -14,7 +14,7 @@ from rich.table import Table
 from dualpath.data.checking.check import Check
 from dualpath.data.checking.findings import Finding, count
 from dualpath.engine.data_verbs import FILES_A_SET, SETS_SHOWN
-from dualpath.report.pages import write_page
+from dualpath.report.pages.making import write_page
 from dualpath.report.tables import as_text
 
 NAMES_SHOWN = 5  # of a finding, on the terminal

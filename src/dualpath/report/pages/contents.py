@@ -9,7 +9,7 @@ from typing import Any
 
 from dualpath.engine.evaluate import Evaluation
 from dualpath.report.curves import duration
-from dualpath.report.sources import Source
+from dualpath.report.pages.sources import Source
 
 MISSING = "not recorded"
 

@@ -1,22 +1,20 @@
-"""How all pages are made: templates beside this file, filled in with every value escaped, written whole."""
+"""How all pages are made: templates, filled in with every value escaped, written whole."""
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dualpath.files import write_whole
 
-
-def _source(name: str) -> str:
-    return resources.files("dualpath.report").joinpath(*name.split("/")).read_text(encoding="utf-8")
-
-
 _ENVIRONMENT = Environment(
-    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
 )
 
 
@@ -25,7 +23,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 
     Args:
         path: the HTML file.
-        template: name of a file beside this one, such as "check.html.j2".
+        template: name of a file in templates/, such as "check.html.j2".
         values: what its variables stand for; names of files and classes are escaped.
 
     Raises:

@@ -11,9 +11,9 @@ import numpy as np
 
 from dualpath.engine.explanation import Explanation
 from dualpath.files import whole_folder, write_whole
-from dualpath.report.description import as_json
-from dualpath.report.overlay import write_overlay
-from dualpath.report.sheet import draw_sheet
+from dualpath.report.maps.description import as_json
+from dualpath.report.maps.overlay import write_overlay
+from dualpath.report.maps.sheet import draw_sheet
 
 SHEET, OVERLAY, MAPS, WORDS = "sheet.png", "overlay.mp4", "maps.npz", "explanation.json"
 FILES = (SHEET, OVERLAY, MAPS, WORDS)

@@ -1,4 +1,4 @@
-"""The demonstration as one HTML page: no network, no script; page.html.j2 says how it looks, this file what it says."""
+"""The demonstration as one HTML page: no network, no script; demo.html.j2 says how it looks, this file what it says."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.log import read_log
 from dualpath.engine.predict import VideoClassifier
 from dualpath.methods import count_parameters
-from dualpath.report.cards import ClipCard, card
-from dualpath.report.classes import class_rows, confusion_rows
 from dualpath.report.curves import Curve, duration, plot, wilson
-from dualpath.report.pages import write_page
+from dualpath.report.pages.cards import ClipCard, card
+from dualpath.report.pages.classes import class_rows, confusion_rows
+from dualpath.report.pages.making import write_page
 from dualpath.report.pictures import choose_right, choose_wrong, in_pairs, look
 
 METHODS = {"dualpath": "DualPath", "dualpath_shuffled": "DualPath, frames shuffled", "linear_probe": "Linear probe"}
 SERIES = {"dualpath": "s0", "dualpath_shuffled": "s2", "linear_probe": "s1"}
-"""The colour of each, see parts/style.css.j2."""
+"""The colour of each, see templates/style.css.j2."""
 CLIPS_SHOWN, MISTAKES_SHOWN = 8, 4
 
 
@@ -51,7 +51,7 @@ def write_report(
     curves = [Curve(METHODS[key], SERIES[key], losses(folder / key), rough=True) for key in ("dualpath", "linear_probe")]
     write_page(
         path,
-        "page.html.j2",
+        "demo.html.j2",
         results=results,
         methods=[describe(key, found[key], results) for key in METHODS],
         paired=paired,

@@ -13,17 +13,17 @@ import numpy as np
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.evaluate import Evaluation
 from dualpath.errors import DualPathError
-from dualpath.report.calibration import calibration_of, reliability
-from dualpath.report.cards import ClipCard, best_guesses
-from dualpath.report.classes import class_rows, confusion_rows, worst_pairs
-from dualpath.report.contents import bad_files, commands, cost_rows, data_rows, merged, names_of, repeat_rows, title
 from dualpath.report.curves import Curve, plot, smooth, wilson
-from dualpath.report.heat import TICKS, place, scale_bar
-from dualpath.report.pages import write_page
-from dualpath.report.pairing import Sides, match
+from dualpath.report.maps.heat import TICKS, place, scale_bar
+from dualpath.report.pages.calibration import calibration_of, reliability
+from dualpath.report.pages.cards import ClipCard, best_guesses
+from dualpath.report.pages.classes import class_rows, confusion_rows, worst_pairs
+from dualpath.report.pages.contents import bad_files, commands, cost_rows, data_rows, merged, names_of, repeat_rows, title
+from dualpath.report.pages.making import write_page
+from dualpath.report.pages.pairing import Sides, match
+from dualpath.report.pages.sheets import Sheets
+from dualpath.report.pages.sources import Source
 from dualpath.report.pictures import choose_wrong, in_pairs, inline
-from dualpath.report.sheets import Sheets
-from dualpath.report.sources import Source
 
 MANY_CLASSES = 24
 """More are not shown in one matrix."""

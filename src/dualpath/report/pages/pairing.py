@@ -9,7 +9,7 @@ import numpy as np
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.paired import Interval, paired_bootstrap
 from dualpath.errors import DualPathError
-from dualpath.report.sources import Source
+from dualpath.report.pages.sources import Source
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from jaxtyping import Float64, UInt8
 
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.report.canvas import INK, LINE, QUIET, Canvas
-from dualpath.report.description import percent, predicted_and_explained
-from dualpath.report.heat import heat_picture, soft_heat
-from dualpath.report.sheet import ACCENT, draw_scale, enlarged, time_said
+from dualpath.report.maps.description import percent, predicted_and_explained
+from dualpath.report.maps.heat import heat_picture, soft_heat
+from dualpath.report.maps.sheet import ACCENT, draw_scale, enlarged, time_said
 from dualpath.video.mp4 import Quality, write_pictures
 
 RATE = 4

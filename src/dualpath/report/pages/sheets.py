@@ -16,10 +16,10 @@ from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.prepare import read_for
 from dualpath.errors import DualPathError
 from dualpath.methods.dualpath import DualPath
-from dualpath.report.cards import FRAME_SIDE, ClipCard, Strip, best_guesses, with_pictures
-from dualpath.report.heat import heat_picture, soft_heat
+from dualpath.report.maps.heat import heat_picture, soft_heat
+from dualpath.report.pages.cards import FRAME_SIDE, ClipCard, Strip, best_guesses, with_pictures
+from dualpath.report.pages.sources import Source
 from dualpath.report.pictures import Looks, inline, looks_of, some_of
-from dualpath.report.sources import Source
 
 
 class Sheets:

@@ -1,0 +1,1 @@
+"""Explanations as pictures, videos, arrays and words."""
