@@ -106,7 +106,9 @@ def test_evaluation_does_not_try_what_is_quarantined(
     told = json.loads(capsys.readouterr().out)
     assert (plain["quarantined"], told["quarantined"]) == (0, 1)
     assert told["undecodable"] == {"val/blue/bad.mp4": "is not a video but a text file"}
+    origins = [one.pop("origin") for one in (plain, told)]
     assert told | {"quarantined": 0} == plain
+    assert len({origin["videos_sha256"] for origin in origins}) == 1
     texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("plain", "checked")]
     assert texts[0] == texts[1]
 
