@@ -46,7 +46,8 @@ INTRODUCTION = """# Comparisons on drawn clips
 Made by `make tables` (scripts/make_tables.py). The clips are drawn, and the backbone is the small one that comes with the
 package, which has seen drawn stills only: this compares methods, and says nothing about accuracies on real videos. Learning
 rates are the best of those tried (last table); all else is the same within a table. Other work ran on the machine meanwhile:
-read the times roughly.
+read the times roughly. What we make of the tables, also where DualPath is not the best, stands in EXPERIMENTS.md
+("Comparisons").
 """
 
 
