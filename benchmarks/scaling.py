@@ -3,7 +3,8 @@
     python benchmarks/scaling.py --output benchmarks/results/cpu [--only batch_size ...] [--rounds 3] [--seconds 4] [--quick]
 
 DualPath with random weights; the points of an axis take turns in one run, and each is held against the first. Writes
-scaling.json, scaling.md and scaling.png. --quick tries everything on the embedded backbone, in a minute or two.
+scaling.json, of which scripts/make_speed.py makes tables and a picture. --quick tries everything on the embedded
+backbone, in a minute or two.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from growth import NAMES, grow, growth_markdown, growth_picture
+from growth import NAMES, grow, growth_markdown
 
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.device import pick_device
@@ -102,9 +103,6 @@ def main() -> None:
             told["axes"].append({"axis": axis, "mode": mode, "points": rows})
             # After each axis: what is measured is there even if the next one needs more memory than there is.
             write_whole(given.output / "scaling.json", json.dumps(told, indent=2) + "\n")
-    write_whole(given.output / "scaling.md", growth_markdown(told["axes"]))
-    if picture := growth_picture(told["axes"]):
-        write_whole(given.output / "scaling.png", picture)
     print(growth_markdown(told["axes"]), end="")
 
 
