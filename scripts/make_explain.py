@@ -124,7 +124,9 @@ def picture(found: dict[str, Any]) -> bytes:
     axes.set_xlim(0, 100 * fractions[-1])
     axes.grid(color="#dfe2e6", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="center right", title="silenced first", title_fontsize=9)
+    axes.legend(
+        frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.38), title="silenced first", title_fontsize=9
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
