@@ -169,27 +169,12 @@ def _train(words: Sequence[str]) -> int:
 def _evaluate(words: Sequence[str]) -> int:
     from dualpath.engine.verbs import evaluate_data
     from dualpath.report.tables import accuracy_table
-    from dualpath.video.protocols import ViewsConfig
 
     parser = _parser("evaluate", "Accuracy of a checkpoint on labelled videos; undecodable ones count as wrong.")
     parser.add_judged(output="folder for predictions.csv and evaluation.json")
     parser.add_argument("--shuffle_frames", action="store_true", help="shuffle each clip's frames: what is time worth?")
     options = _parse(parser, words)
-    evaluation, folder = evaluate_data(
-        options.checkpoint,
-        Path(options.data),
-        split=options.split,
-        format=options.format,
-        output=Path(options.output) if options.output else None,
-        weights=options.weights,
-        precision=options.precision,
-        protocol=options.protocol,
-        views=_fill(ViewsConfig, options),
-        batch_size=options.batch_size,
-        workers=options.workers,
-        shuffle_frames=options.shuffle_frames,
-        checked=Path(options.checked) if options.checked else None,
-    )
+    evaluation, folder = evaluate_data(parser.judged(options), shuffle_frames=options.shuffle_frames)
     print(json.dumps(evaluation.summary(), indent=2) if options.json else accuracy_table(evaluation))
     print(f"predictions.csv and evaluation.json are in {folder}", file=sys.stderr)
     return 0

@@ -16,12 +16,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import zip_longest
+from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from dualpath.errors import DualPathError, nearest
+
+if TYPE_CHECKING:
+    from dualpath.engine.verbs import Judged
 
 T = TypeVar("T")
 
@@ -97,6 +101,26 @@ class Parser(ArgumentParser):
         self.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
         self.add_names("views")
         self.add_class_arguments(ViewsConfig)
+
+    def judged(self, options: Namespace) -> Judged:
+        """What the flags of `add_judged` say."""
+        from dualpath.engine.verbs import Judged
+        from dualpath.video.protocols import ViewsConfig
+
+        return Judged(
+            options.checkpoint,
+            Path(options.data),
+            split=options.split,
+            format=options.format,
+            output=Path(options.output) if options.output else None,
+            weights=options.weights,
+            precision=options.precision,
+            protocol=options.protocol,
+            views=fill(ViewsConfig, options),
+            batch_size=options.batch_size,
+            workers=options.workers,
+            checked=Path(options.checked) if options.checked else None,
+        )
 
     def read(self, words: Sequence[str], settings: Mapping[str, str] | None = None, *, source: str = "") -> Namespace:
         """Parses words, and before them settings from a file, over which they win.

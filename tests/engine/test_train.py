@@ -31,12 +31,11 @@ from dualpath.engine.recorded import read_summary
 from dualpath.engine.schedule import draw_seed
 from dualpath.engine.state import read_position
 from dualpath.engine.train import learning_rate, train
-from dualpath.engine.verbs import evaluate_data
+from dualpath.engine.verbs import Judged, evaluate_data
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.methods.dualpath import DualPath
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
-from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from runs import flags, run_config, scan_here, write_clip
 
@@ -474,10 +473,8 @@ def test_a_validation_counts_bad_files_as_an_evaluation_does(
     assert "counted as wrong: val/blue/empty" not in said
     _, epochs = read_log(run)
     assert [(line["val_videos"], line["val_undecodable"]) for line in epochs] == [(5, 2)] * 2
-    evaluated, _ = evaluate_data(
-        str(run / "last"), data, split="val", output=tmp_path / "out", weights=None, precision="fp32", protocol=None,
-        views=ViewsConfig(), batch_size=4, workers=0, shuffle_frames=False,
-    )  # fmt: skip
+    asked = Judged(str(run / "last"), data, split="val", output=tmp_path / "out", precision="fp32", batch_size=4, workers=0)
+    evaluated, _ = evaluate_data(asked)
     summary = evaluated.summary()
     assert (summary["videos"], summary["undecodable"]) == (5, undecodable)
     assert (summary["top1"], summary["mean_class_accuracy"]) == (epochs[-1]["val_top1"], epochs[-1]["val_mean_class_accuracy"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,43 @@ FOLDS = ("1", "2", "3")
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A checkpoint and the labelled videos that a verb judges it on.
+
+    Attributes:
+        checkpoint: its folder, or the run's.
+        data: folder, list or URL of the videos.
+        split: one of SPLITS or FOLDS.
+        format: of the annotations.
+        output: folder for the results; by default one within the checkpoint's.
+        weights, precision, protocol: see `dualpath.load`.
+        views: clips x crops a video.
+        batch_size: videos a forward pass.
+        workers: decoding processes; -1 chooses.
+        checked: folder of a data check, whose quarantined videos are wrong without being tried.
+    """
+
+    checkpoint: str
+    data: Path
+    split: str = "auto"
+    format: str = "auto"
+    output: Path | None = None
+    weights: str | None = None
+    precision: Precision = "auto"
+    protocol: str | None = None
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    batch_size: int = 8
+    workers: int = -1
+    checked: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise DualPathError(f"batch_size is {self.batch_size}, but it must be at least 1")
+        if self.split not in SPLITS + FOLDS:
+            raise DualPathError(f"unknown split {self.split!r}; there are {', '.join(SPLITS + FOLDS)}")
+
+
+@dataclass(frozen=True)
 class Chosen:
     """A loaded checkpoint and the videos that it is to be judged on.
 
@@ -49,29 +86,15 @@ class Chosen:
     data: dict[str, Any]
 
 
-def choose_videos(
-    checkpoint: str,
-    data: Path,
-    *,
-    split: str,
-    format: str = "auto",
-    weights: str | None,
-    precision: Precision,
-    protocol: str | None,
-    batch_size: int,
-    checked: Path | None = None,
-) -> Chosen:
+def choose_videos(asked: Judged) -> Chosen:
     """Loads a checkpoint and finds the videos of a data set that a verb judges it on; tells on stderr what is unusual."""
-    if batch_size < 1:
-        raise DualPathError(f"batch_size is {batch_size}, but it must be at least 1")
-    if split not in SPLITS + FOLDS:
-        raise DualPathError(f"unknown split {split!r}; there are {', '.join(SPLITS + FOLDS)}")
-    known = read_checked(checked) if checked else None
-    folder = find_checkpoint(checkpoint)
-    classifier = load(folder, weights=weights, precision=precision, protocol=protocol)
+    split, data = asked.split, asked.data
+    known = read_checked(asked.checked) if asked.checked else None
+    folder = find_checkpoint(asked.checkpoint)
+    classifier = load(folder, weights=asked.weights, precision=asked.precision, protocol=asked.protocol)
     spec = classifier.spec
     fold = int(split) if split in FOLDS else None
-    manifest = read_for(spec, data, format=format, fold=fold)
+    manifest = read_for(spec, data, format=asked.format, fold=fold)
     tell_warnings(manifest)
     if manifest.format == spec.format and manifest.fold != spec.fold:
         print(
@@ -79,8 +102,8 @@ def choose_videos(
             f"of split {manifest.fold}: the accuracy says nothing of new videos",
             file=sys.stderr,
         )
-    asked, (videos, split) = split, choose_split(manifest, "test" if split in FOLDS else split)
-    if asked == "auto" and manifest.val_split_off:
+    videos, split = choose_split(manifest, "test" if split in FOLDS else split)
+    if asked.split == "auto" and manifest.val_split_off:
         print(
             f"{data} has no split of its own: evaluating the {len(videos)} of its {len(manifest.videos)} videos that training "
             "on it keeps for validation; if none of them was trained on, --split all takes every one",
@@ -93,83 +116,45 @@ def choose_videos(
     return Chosen(folder, classifier, videos, bad, name, manifest.census())
 
 
-def evaluate_data(
-    checkpoint: str,
-    data: Path,
-    *,
-    split: str,
-    format: str = "auto",
-    output: Path | None,
-    weights: str | None,
-    precision: Precision,
-    protocol: str | None,
-    views: ViewsConfig,
-    batch_size: int,
-    workers: int,
-    shuffle_frames: bool,
-    checked: Path | None = None,
-) -> tuple[Evaluation, Path]:
-    """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to.
-
-    With `checked`, the folder of a data check, quarantined videos are wrong without being tried.
-    """
-    chosen = choose_videos(
-        checkpoint, data, split=split, format=format, weights=weights, precision=precision, protocol=protocol,
-        batch_size=batch_size, checked=checked,
-    )  # fmt: skip
+def evaluate_data(asked: Judged, *, shuffle_frames: bool = False) -> tuple[Evaluation, Path]:
+    """Evaluates a checkpoint on a split of a data set; gives the figures and the folder that they were written to."""
+    chosen = choose_videos(asked)
     with Bar(f"evaluating {chosen.split}", total=len(chosen.videos)) as bar:
         evaluation = evaluate(
             chosen.classifier,
             chosen.videos,
-            views=views,
-            batch_size=batch_size,
-            workers=default_workers(workers),
+            views=asked.views,
+            batch_size=asked.batch_size,
+            workers=default_workers(asked.workers),
             shuffle_frames=shuffle_frames,
             progress=bar.tell,
             bad=chosen.bad,
         )
     origin = describe_origin(
-        chosen.classifier, checkpoint=chosen.folder, data=data, split=chosen.split, videos=chosen.videos, views=views,
-        seconds=evaluation.seconds, shuffled=shuffle_frames,
+        chosen.classifier, checkpoint=chosen.folder, data=asked.data, split=chosen.split, videos=chosen.videos,
+        views=asked.views, seconds=evaluation.seconds, shuffled=shuffle_frames,
     )  # fmt: skip
     evaluation = replace(evaluation, data=chosen.data, origin=origin)
-    target = output or chosen.folder / f"evaluation-{chosen.split}{'-shuffled' if shuffle_frames else ''}"
+    target = asked.output or chosen.folder / f"evaluation-{chosen.split}{'-shuffled' if shuffle_frames else ''}"
     evaluation.write(target)
     return evaluation, target
 
 
-def worth_data(
-    checkpoint: str,
-    data: Path,
-    *,
-    split: str,
-    format: str = "auto",
-    output: Path | None,
-    weights: str | None,
-    precision: Precision,
-    protocol: str | None,
-    views: ViewsConfig,
-    batch_size: int,
-    workers: int,
-    checked: Path | None = None,
-) -> tuple[Worth, Path]:
+def worth_data(asked: Judged) -> tuple[Worth, Path]:
     """Measures what time is worth to a checkpoint on a split of a data set; gives that and the folder for its results.
 
     The folder is made before anything is measured: one that cannot be is told before minutes are spent.
     """
-    chosen = choose_videos(
-        checkpoint, data, split=split, format=format, weights=weights, precision=precision, protocol=protocol,
-        batch_size=batch_size, checked=checked,
-    )  # fmt: skip
-    target = output or chosen.folder / f"worth-{chosen.split}"
+    chosen = choose_videos(asked)
+    target = asked.output or chosen.folder / f"worth-{chosen.split}"
     make_folder(target)
     with Bar(f"looking at {chosen.split} in several orders", total=len(chosen.videos)) as bar:
         worth = measure_worth(
             chosen.classifier,
             chosen.videos,
-            views=views,
-            batch_size=batch_size,
-            workers=default_workers(workers),
+            views=asked.views,
+            batch_size=asked.batch_size,
+            workers=default_workers(asked.workers),
             progress=bar.tell,
             bad=chosen.bad,
         )
