@@ -195,7 +195,7 @@ def _predict(words: Sequence[str]) -> int:
     parser.add_names("views")
     parser.add_class_arguments(ViewsConfig)
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
-    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
+    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16, fp32 or int8 (fastest)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = _parse(parser, words)
     answers = predict_files(

@@ -114,9 +114,16 @@ def test_patches_are_timms(bias: bool) -> None:
     assert FrozenPatches.of(theirs.bfloat16().requires_grad_(True)) is None
 
 
-def test_quick_gelu_is_packed_as_silu_and_plain_elsewhere() -> None:
-    made = {name: FrozenMlp.of(frozen(Mlp(WIDTH, WIDTH, act_layer=QuickGELU), dtype)) for name, (dtype, _) in TYPES.items()}
-    assert {name: mlp.activation for name, mlp in made.items() if mlp} == {"fp32": "quick", "bf16": "silu"}
+def test_quick_gelu_is_silu_and_plain_weights_are_not_copied() -> None:
+    module = frozen(Mlp(WIDTH, WIDTH, act_layer=QuickGELU), torch.float32)
+    mlp = FrozenMlp.of(module)
+    assert mlp is not None
+    assert mlp.activation == "silu"
+    assert isinstance(mlp.enter, FrozenLinear)
+    assert mlp.enter.weight.data_ptr() == module.fc1.weight.data_ptr()
+    x = tokens(torch.float32).detach()
+    close(mlp.enter(x), 1.702 * module.fc1(x), 1e-6)
+    close(mlp.leave.back(x), module.fc2.weight.T.matmul(x.mT).mT / 1.702, 1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TYPES.values(), ids=TYPES)
@@ -127,6 +134,17 @@ def test_a_linear_layer_gives_its_weights_back(dtype: torch.dtype, tolerance: fl
     x = tokens(dtype).detach()
     close(ours(x), layer.float()(x.float()), tolerance)
     close(ours.back(x[..., :5]), x[..., :5].float() @ layer.weight, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TYPES.values(), ids=TYPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_multiple_and_a_part_of_a_linear_layer(dtype: torch.dtype, tolerance: float, bias: bool) -> None:
+    layer = frozen(nn.Linear(WIDTH, 5, bias=bias), dtype)
+    ours = FrozenLinear(layer.weight, layer.bias).times(3.0, bias=2.0).part(1, 4)
+    x, layer = tokens(dtype).detach(), layer.float()
+    expected = 3 * (x.float() @ layer.weight[1:4].T) + (2 * layer.bias[1:4] if bias else 0)
+    close(ours(x), expected, tolerance)
+    close(ours.back(x[..., :3]), 3 * (x[..., :3].float() @ layer.weight[1:4]), tolerance)
 
 
 class Other(Attention):

@@ -6,9 +6,12 @@ from typing import Literal
 
 import torch
 
+from dualpath.engine.machine import processor_name
 from dualpath.errors import DualPathError
 
 Precision = Literal["auto", "bf16", "fp32"]
+LoadPrecision = Literal["auto", "bf16", "fp32", "int8"]
+"""Of a trained model in use."""
 
 
 def pick_device() -> torch.device:
@@ -21,20 +24,25 @@ def pick_device() -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the chip multiplies bf16 matrices itself; emulated bf16 is slower than fp32."""
+    """Whether the chip multiplies bf16 matrices faster than fp32 ones.
+
+    Of Intel's processors those with AMX do, several times. AVX512-BF16 without AMX takes twice as long as fp32 there, as
+    where a virtual machine hides AMX (EXPERIMENTS.md); AMD's has twice the speed of fp32 by its makers' word.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())
+        amx, avx512 = torch.cpu._is_amx_tile_supported(), torch.cpu._is_avx512_bf16_supported()
+        return bool(amx or (avx512 and "Intel" not in processor_name()))
     return False
 
 
-def frozen_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """What the frozen weights are stored in: bf16 where the chip has it, fp32 elsewhere."""
+def frozen_dtype(precision: LoadPrecision, device: torch.device) -> torch.dtype:
+    """What the frozen weights are stored in, by default bf16 where that is fast and else fp32; with int8, the other ones."""
     if precision == "fp32":
         return torch.float32
     if precision == "bf16":
         return torch.bfloat16
-    if precision == "auto":
+    if precision in ("auto", "int8"):
         return torch.bfloat16 if has_bf16(device) else torch.float32
-    raise DualPathError(f"unknown precision {precision!r}; there are auto, bf16, fp32")
+    raise DualPathError(f"unknown precision {precision!r}; there are auto, bf16, fp32 and, for a trained model, int8")

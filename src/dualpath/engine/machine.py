@@ -33,15 +33,30 @@ def peak_memory() -> dict[str, float | None]:
     return {"peak_ram_gb": peak_ram_gb(), "peak_gpu_gb": gpu}
 
 
+def processor_name() -> str:
+    """As the processor calls itself; all that is known of it elsewhere than on Linux."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.is_file() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _matrix_units() -> str:
+    """What decides how fast a processor multiplies matrices; virtual machines hide some of it, so the name does not tell."""
+    import torch
+
+    has = {
+        "AMX": torch.cpu._is_amx_tile_supported(),
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "VNNI": torch.cpu._is_vnni_supported(),
+    }
+    return ", ".join(name if there else f"no {name}" for name, there in has.items())
+
+
 def describe_machine(device: torch.device) -> str:
     """GPU, processor and cores in words."""
     import torch
 
-    name = platform.processor() or platform.machine()
-    listed = Path("/proc/cpuinfo")
-    if listed.is_file():
-        models = [line.split(":", 1)[1].strip() for line in listed.read_text().splitlines() if line.startswith("model name")]
-        name = models[0] if models else name
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{name}, {cores} cores, {torch.get_num_threads()} used by torch"
+    text = f"{processor_name()} ({_matrix_units()}), {cores} cores, {torch.get_num_threads()} used by torch"
     return f"{torch.cuda.get_device_name(device)}; {text}" if device.type == "cuda" else text

@@ -22,6 +22,7 @@ from dualpath.methods.options import DualPathConfig
 from dualpath.methods.pro_tuning import ProTuning, ProTuningConfig
 from dualpath.methods.st_adapter import STAdapterConfig, STAdapterModel
 from dualpath.methods.vpt import VPT, VPTConfig
+from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 
 
@@ -79,6 +80,20 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone: fork_rng puts no other one back
         return found.model(backbone, num_classes=num_classes, config=config or found.config())
+
+
+def store_in_int8(model: nn.Module) -> None:
+    """Turns the linear layers of the frozen blocks and of adapters to int8, for inference alone (nn/int8.py).
+
+    Raises:
+        DualPathError: the model is not on a CPU.
+    """
+    backbone = model.backbone
+    assert isinstance(backbone, Backbone)
+    backbone.store_in_int8()
+    for module in model.modules():
+        if isinstance(module, Adapter):
+            module.store_in_int8()
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
+from dualpath.nn.int8 import Int8Linear, make_whole
+
 
 class Adapter(nn.Module):
     """A(z) = W_up GELU(W_down z + b) + b', without a skip of its own (method.md section 1).
@@ -47,9 +49,15 @@ class Adapter(nn.Module):
         inner = F.dropout(self.activation(linear(self.down, z)), self.dropout, self.training)
         return linear(self.up, inner)
 
+    def store_in_int8(self) -> None:
+        """For inference alone, see nn/int8.py."""
+        make_whole(self)
 
-def linear(layer: nn.Linear, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+
+def linear(layer: nn.Linear | Int8Linear, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
     """A trained layer, computed in the dtype of what it is given."""
+    if isinstance(layer, Int8Linear):
+        return layer(x)
     return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dualpath.errors import DualPathError
+from dualpath.nn.int8 import Int8Linear, make_whole
 from dualpath.nn.meta import Autocast
 
 Size = tuple[int, int]
@@ -172,6 +173,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def _widths(self) -> tuple[int, ...]: ...
 
+    def _blocks(self) -> nn.Module:
+        """All that lies between the patches and what is read out."""
+        return self.vit.blocks
+
     # --- what can be set
 
     def train(self, mode: bool = True) -> Backbone:
@@ -207,6 +212,23 @@ class Backbone(nn.Module, ABC):
         rope, self.vit.rope = getattr(self.vit, "rope", None), None
         self.vit.to(dtype)
         self.vit.rope = rope
+
+    @property
+    def in_int8(self) -> bool:
+        """Whether the linear layers of its blocks are stored in int8."""
+        return any(isinstance(module, Int8Linear) for module in self.vit.modules())
+
+    def store_in_int8(self) -> None:
+        """Stores the linear layers of all blocks in int8, for inference alone (nn/int8.py); all else stays as it is.
+
+        Raises:
+            DualPathError: it is not on a CPU.
+        """
+        device = self.vit.patch_embed.proj.weight.device
+        if device.type != "cpu":
+            raise DualPathError(f"int8 is for processors, but {self.name} is on {device.type}; use precision bf16 there")
+        self.forget_frozen()
+        make_whole(self._blocks())
 
     def fuse_attention(self, fused: bool) -> None:
         """Whether torch's fused attention kernel is used.

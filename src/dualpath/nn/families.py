@@ -304,6 +304,9 @@ class SwinBackbone(Backbone):
     def _widths(self) -> tuple[int, ...]:
         return tuple(block.dim for stage in self.vit.layers for block in stage.blocks)
 
+    def _blocks(self) -> nn.Module:
+        return self.vit.layers
+
     def embed(
         self,
         pictures: Float[Tensor, "n c h w"],

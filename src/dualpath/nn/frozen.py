@@ -6,7 +6,7 @@
 Equal to the block's own modules (tests/nn/test_frozen.py holds them against timm's), at a fraction of the cost:
 
     packed      in bf16 on a CPU the weights lie in the layout in which oneDNN multiplies best; nothing is cast
-    QuickGELU   x sigmoid(1.702 x) is SiLU(1.702 x) / 1.702: both factors go into the weights that are packed
+    QuickGELU   x sigmoid(1.702 x) is SiLU(1.702 x) / 1.702: both factors go into the products beside it
     asked       where only [CLS] is read behind an attention, only its query is made
     backward    keeps q, k, v and what enters the activation; scores are computed again; no weight gets a gradient
 
@@ -28,6 +28,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from dualpath.nn.int8 import Int8Linear
+
 QUICK = 1.702
 """QuickGELU's factor."""
 
@@ -38,37 +40,68 @@ class FrozenLinear:
     Args:
         weight: W, (outputs, inputs).
         bias: b; None for zero.
+        factor: of x W', which a product takes along for nothing; `weight` stays the one in memory.
+
+    Attributes:
+        is_packed: whether W is kept in the layout in which the chip's own library multiplies best.
     """
 
-    def __init__(self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None) -> None:
+    def __init__(self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None, *, factor: float = 1.0) -> None:
+        self._factor = factor
         self.bias = None if bias is None else bias.detach()
-        self._packed = _pack(weight.detach())
-        self._weight = weight.detach() if self._packed is None else None
+        self.is_packed = _is_packed(weight)
+        self._weight: Tensor | None = weight.detach()  # until it is packed, when it is first used
+        self._packed: Tensor | None = None
         self._turned: Tensor | None = None
 
     @property
     def weight(self) -> Float[Tensor, "o i"]:
-        """W; a copy where it is packed."""
+        """W without the factor; a copy where it was packed."""
         if self._weight is not None:
             return self._weight
         assert self._packed is not None
         return self._packed.to_dense()
 
+    def times(self, factor: float, *, bias: float = 1.0) -> FrozenLinear:
+        """One with W times `factor` and b times `bias`, rounded once: torch multiplies a bf16 value by a number in fp32."""
+        b = None if self.bias is None else self.bias * bias
+        return FrozenLinear(self.weight * factor, b) if self.is_packed else FrozenLinear(self.weight, b, factor=factor)
+
+    def part(self, first: int, last: int | None = None) -> FrozenLinear:
+        """One that has some of the outputs."""
+        bias = None if self.bias is None else self.bias[first:last]
+        return FrozenLinear(self.weight[first:last], bias, factor=self._factor)
+
     def __call__(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         """Forwards."""
+        if not self.is_packed:
+            return self._plain(x, self.weight.t(), self.bias)
         if self._packed is None:
-            return F.linear(x, self.weight, self.bias)
+            self._packed, self._weight = _pack(self.weight), None
         if torch.is_grad_enabled() and x.requires_grad:
             return _Linear.apply(x, self)  # pyright: ignore[reportReturnType]
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
 
     def back(self, grad: Float[Tensor, "*n o"]) -> Float[Tensor, "*n i"]:
         """The gradient of what came out to that of what went in."""
-        if self._packed is None:
-            return grad @ self.weight
+        if not self.is_packed:
+            return self._plain(grad, self.weight, None)
         if self._turned is None:
             self._turned = _pack(self.weight.t())
         return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
+
+    def _plain(self, x: Tensor, turned: Tensor, bias: Tensor | None) -> Tensor:
+        if self._factor == 1:
+            return F.linear(x, turned.t(), bias)
+        added, beta = (x.new_zeros(1), 0) if bias is None else (bias, 1)
+        return torch.addmm(added, x.flatten(0, -2), turned, beta=beta, alpha=self._factor).unflatten(0, x.shape[:-1])
+
+
+Linear = FrozenLinear | Int8Linear
+
+
+def _frozen(layer: Any) -> Linear:
+    return layer if isinstance(layer, Int8Linear) else FrozenLinear(layer.weight, layer.bias)
 
 
 class _Linear(torch.autograd.Function):
@@ -85,12 +118,13 @@ class _Linear(torch.autograd.Function):
         return ctx.layer.back(grads[0]), None
 
 
-def _pack(weight: Float[Tensor, "o i"]) -> Tensor | None:
-    """In oneDNN's own layout; None where that gains nothing: 10 to 20 % of a product in bf16, none in fp32."""
-    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()) if _is_packed(weight) else None
+def _pack(weight: Float[Tensor, "o i"]) -> Tensor:
+    """In oneDNN's own layout."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
 
 
 def _is_packed(weight: Tensor) -> bool:
+    """Whether packing gains something: 10 to 20 % of a product in bf16, nothing in fp32."""
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
         return False
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -108,12 +142,12 @@ class FrozenAttention:
         scale: of the scores.
     """
 
-    qkv: FrozenLinear
-    proj: FrozenLinear
+    qkv: Linear
+    proj: Linear
     heads: int
     scale: float
-    query: FrozenLinear | None = None
-    key_value: FrozenLinear | None = None
+    query: Linear | None = None
+    key_value: Linear | None = None
 
     @classmethod
     def of(cls, module: Any) -> FrozenAttention | None:
@@ -124,8 +158,7 @@ class FrozenAttention:
             type(part) is not nn.Identity for part in (module.q_norm, module.k_norm, module.norm)
         ):
             return None
-        qkv, proj = (FrozenLinear(layer.weight, layer.bias) for layer in (module.qkv, module.proj))
-        return cls(qkv, proj, module.num_heads, module.scale)
+        return cls(_frozen(module.qkv), _frozen(module.proj), module.num_heads, module.scale)
 
     def __call__(self, x: Float[Tensor, "n l d"], *, asked: int | None = None, fused: bool = True) -> Float[Tensor, "n r d"]:
         """What the first tokens, by default all, find in all.
@@ -160,11 +193,10 @@ class FrozenAttention:
         x[:, : q.shape[2]] += query.back(q.transpose(1, 2).flatten(2))
         return x
 
-    def _parts(self) -> tuple[FrozenLinear, FrozenLinear]:
+    def _parts(self) -> tuple[Linear, Linear]:
         if self.query is None or self.key_value is None:
-            weight, bias, d = self.qkv.weight, self.qkv.bias, self.qkv.weight.shape[0] // 3
-            self.query = FrozenLinear(weight[:d], None if bias is None else bias[:d])
-            self.key_value = FrozenLinear(weight[d:], None if bias is None else bias[d:])
+            queries = self.qkv.weight.shape[0] // 3
+            self.query, self.key_value = self.qkv.part(0, queries), self.qkv.part(queries)
         return self.query, self.key_value
 
 
@@ -213,11 +245,11 @@ class FrozenMlp:
     Attributes:
         enter: fc1.
         leave: fc2.
-        activation: GELU's kind, "none" or "tanh"; "quick" for QuickGELU, "silu" where its factors are in the weights.
+        activation: GELU's kind, "none" or "tanh"; "silu" for QuickGELU, whose factors are in both products.
     """
 
-    enter: FrozenLinear
-    leave: FrozenLinear
+    enter: Linear
+    leave: Linear
     activation: str
 
     @classmethod
@@ -225,15 +257,12 @@ class FrozenMlp:
         """None if it is another kind, does more than what is computed here, or is trained."""
         if type(module) is not Mlp or not _is_frozen(module, "fc1", "fc2") or type(module.norm) is not nn.Identity:
             return None
-        enter, leave, activation = (module.fc1.weight, module.fc1.bias), (module.fc2.weight, module.fc2.bias), module.act
+        enter, leave, activation = _frozen(module.fc1), _frozen(module.fc2), module.act
         if type(activation) is nn.GELU:
-            return cls(FrozenLinear(*enter), FrozenLinear(*leave), activation.approximate)
+            return cls(enter, leave, activation.approximate)
         if type(activation) is not QuickGELU:
             return None
-        if not _is_packed(enter[0]):
-            return cls(FrozenLinear(*enter), FrozenLinear(*leave), "quick")
-        bias = None if enter[1] is None else _times(enter[1], QUICK)
-        return cls(FrozenLinear(_times(enter[0], QUICK), bias), FrozenLinear(_times(leave[0], 1 / QUICK), leave[1]), "silu")
+        return cls(enter.times(QUICK, bias=QUICK), leave.times(1 / QUICK), "silu")
 
     def __call__(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
         """Normed tokens to what the MLP makes of them."""
@@ -244,20 +273,12 @@ class FrozenMlp:
 
     def activate(self, inner: Tensor, out: Tensor) -> Tensor:
         """Of each value, into `out`, which may be the same tensor."""
-        if self.activation == "quick":
-            if out is inner:
-                return inner.mul_((QUICK * inner).sigmoid_())
-            return torch.mul(inner, QUICK, out=out).sigmoid_().mul_(inner)
         if self.activation == "silu":
             return torch.ops.aten.silu.out(inner, out=out)
         return torch.ops.aten.gelu.out(inner, approximate=self.activation, out=out)
 
     def activate_back(self, grad: Tensor, inner: Tensor) -> Tensor:
         """A gradient through the activation, in place."""
-        if self.activation == "quick":  # of x s(x): s + QUICK x s (1 - s)
-            gate = (QUICK * inner).sigmoid_()
-            slope = (1 - gate).mul_(inner).mul_(QUICK).add_(1)
-            return grad.mul_(gate).mul_(slope)
         if self.activation == "silu":
             return torch.ops.aten.silu_backward.grad_input(grad, inner, grad_input=grad)
         return torch.ops.aten.gelu_backward.grad_input(grad, inner, approximate=self.activation, grad_input=grad)
@@ -316,10 +337,7 @@ class FrozenPatches:
 
 def _is_frozen(module: nn.Module, *layers: str) -> bool:
     """Whether these are plain layers without anything to train; LoRA puts others in their place."""
-    return all(type(getattr(module, name)) is nn.Linear for name in layers) and not any(
+    return all(type(getattr(module, name)) in (nn.Linear, Int8Linear) for name in layers) and not any(
         value.requires_grad for value in module.parameters()
     )
 
-
-def _times(value: Tensor, factor: float) -> Tensor:
-    return value.detach() * factor  # rounded once: torch multiplies a bf16 value by a number in fp32

@@ -26,7 +26,8 @@ def products_alone(*, products: Sequence[Sequence[int]], dtype: str, clips: int,
 
     Args:
         products: rows of (b, m, k, n, weights, times).
-        dtype: torch's name of a type.
+        dtype: torch's name of a type; int8 is that of weights alone, all other products are then done in the faster of
+            fp32 and bf16.
         clips: as many as the step that they were counted in.
         device: torch's name of it.
     """
@@ -62,6 +63,10 @@ def _time(way: Callable[[], object], device: torch.device) -> float:
 
 
 def _ways(product: Product, dtype: torch.dtype, device: torch.device) -> list[Callable[[], object]]:
+    if dtype == torch.int8:
+        if product.weights:
+            return [whole_linear(*product[1:4])]
+        return [*_ways(product, torch.float32, device), *_ways(product, torch.bfloat16, device)]
     b, m, k, n = product[:4]
     left = torch.randn(b, m, k, device=device).to(dtype)
     right = torch.randn(b, k, n, device=device).to(dtype)
@@ -89,3 +94,11 @@ def packed_linear(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
     """
     packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), x.shape[0])
     return lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+
+
+def whole_linear(m: int, k: int, n: int) -> Callable[[], Tensor]:
+    """(m, k) by (k, n) in int8, to fp32."""
+    packed: Any = torch.ops.onednn.qlinear_prepack(torch.randint(-127, 128, (n, k), dtype=torch.int8), None)
+    x, scales, zeros = torch.randint(1, 256, (m, k), dtype=torch.uint8), torch.ones(n), torch.zeros(n, dtype=torch.int32)
+    out, none = torch.float32, "none"
+    return lambda: torch.ops.onednn.qlinear_pointwise(x, 1.0, 128, packed, scales, zeros, None, 1.0, 0, out, none, [], "")

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from dualpath.engine.config import RunConfig
-from dualpath.engine.device import Precision, frozen_dtype, pick_device
+from dualpath.engine.device import LoadPrecision, frozen_dtype, pick_device
 from dualpath.engine.entries import make_entries
 from dualpath.engine.learner import Learner, Micro
 from dualpath.memory import keep_memory
-from dualpath.methods import build_model, count_parameters
+from dualpath.methods import build_model, count_parameters, store_in_int8
 from dualpath.nn.zoo import random_backbone
 from dualpath.speed.products import watch
 from dualpath.speed.worker import Work
@@ -29,7 +29,7 @@ def inference(
     settings: Mapping[str, Any],
     num_classes: int,
     batch_size: int,
-    precision: Precision,
+    precision: LoadPrecision,
     device: str = "",
     compiled: bool = False,
 ) -> Work:
@@ -44,7 +44,9 @@ def inference(
         compiled: through torch.compile, on a GPU with CUDA graphs.
     """
     model, frames, _ = _model(settings, num_classes, batch_size, precision, device)
-    model.eval()
+    counts = count_parameters(model.eval())
+    if precision == "int8":
+        store_in_int8(model)
     model.backbone.fuse_attention(True)
     with torch.inference_mode():
         model(frames)  # what is made once and kept, such as codes of positions, is no part of a step
@@ -57,7 +59,8 @@ def inference(
         with torch.inference_mode():
             run(frames)
 
-    return _work(step, model, frames, products, hidden=compiled)
+    dtype = "int8" if precision == "int8" else ""
+    return _work(step, model, frames, products, counts=counts, dtype=dtype, hidden=compiled)
 
 
 def training(
@@ -65,7 +68,7 @@ def training(
     settings: Mapping[str, Any],
     num_classes: int,
     batch_size: int,
-    precision: Precision,
+    precision: LoadPrecision,
     device: str = "",
 ) -> Work:
     """A candidate for `turns`: one optimizer step; the arguments as those of `inference`."""
@@ -79,11 +82,11 @@ def training(
 
     step()
     products = watch(step)
-    return _work(step, model, frames, products)
+    return _work(step, model, frames, products, counts=count_parameters(model))
 
 
 def _model(
-    settings: Mapping[str, Any], num_classes: int, batch_size: int, precision: Precision, device: str
+    settings: Mapping[str, Any], num_classes: int, batch_size: int, precision: LoadPrecision, device: str
 ) -> tuple[Any, Tensor, RunConfig]:
     keep_memory()  # as the command line does
     place = torch.device(device) if device else pick_device()
@@ -97,14 +100,22 @@ def _model(
     return model, torch.randint(0, 256, shape, dtype=torch.uint8, device=place), config
 
 
-def _work(step: Any, model: Any, frames: Tensor, products: Mapping[Any, int], *, hidden: bool = False) -> Work:
-    trainable, total = count_parameters(model)
+def _work(
+    step: Any,
+    model: Any,
+    frames: Tensor,
+    products: Mapping[Any, int],
+    *,
+    counts: tuple[int, int],
+    dtype: str = "",
+    hidden: bool = False,
+) -> Work:
     return Work(
         step,
         clips=len(frames),
         products=products,
-        dtype=str(model.backbone.dtype).removeprefix("torch."),
+        dtype=dtype or str(model.backbone.dtype).removeprefix("torch."),
         device=str(frames.device),
-        facts={"trainable": trainable, "total": total, "num_frames": frames.shape[1]},
+        facts={"trainable": counts[0], "total": counts[1], "num_frames": frames.shape[1]},
         hidden=hidden,
     )

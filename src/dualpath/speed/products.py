@@ -88,6 +88,13 @@ def _linear(args: Sequence[Any], out: Any) -> list[Product]:
     return [Product(1, prod(x.shape[:-1]), x.shape[-1], weight.shape[0], weights=True)]
 
 
+def _whole_linear(args: Sequence[Any], out: Any) -> list[Product]:
+    """In int8; its weights lie turned."""
+    del out
+    x, (k, n) = args[0], args[3].shape
+    return [Product(1, prod(x.shape[:-1]), k, n, weights=True)]
+
+
 def _convolution(args: Sequence[Any], out: Any) -> list[Product]:
     """As the product of all patches with the kernels; groups are products of their own."""
     weight, groups = args[1], args[8]
@@ -147,3 +154,4 @@ _COUNTED: dict[Any, Callable[[Sequence[Any], Any], list[Product]]] = {
 }
 if torch.backends.mkldnn.is_available():
     _COUNTED[torch.ops.mkldnn._linear_pointwise] = _linear
+    _COUNTED[torch.ops.onednn.qlinear_pointwise] = _whole_linear
