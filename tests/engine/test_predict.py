@@ -56,6 +56,21 @@ def test_short_videos_are_told_once(trained: Path, clips: Path, tmp_path: Path, 
     assert told == f"{short[0]} has 2 frames, fewer than 4: its last one is repeated\n"
 
 
+def test_int8_agrees_with_fp32(trained: Path, clips: Path, model: VideoClassifier) -> None:
+    whole = dualpath.load(trained, precision="int8")
+    assert whole.backbone.in_int8
+    videos = read_manifest(clips).split("val")
+    tables = [evaluate(one, videos, batch_size=4, workers=0).scores for one in (model, whole)]
+    assert 0 < abs(tables[0] - tables[1]).max() < 0.02
+    assert (tables[0].argmax(axis=1) == tables[1].argmax(axis=1)).all()
+
+
+def test_int8_explains_nothing(trained: Path, clips: Path) -> None:
+    whole = dualpath.load(trained, precision="int8")
+    with pytest.raises(DualPathError, match="weights in int8 give no gradients; load the model with precision bf16 or fp32"):
+        whole.explain(clips / "val" / "red" / "0.mp4")
+
+
 def test_unreadable_file(model: VideoClassifier, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(VideoError, match=r"text.mp4: is not a video but a text file"):

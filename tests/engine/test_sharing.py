@@ -80,7 +80,7 @@ def stored(*models: nn.Module) -> int:
     return sum({value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in values}.values())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_each_gives_what_it_gives_alone(precision: predict.Precision, save: Callable[..., Path]) -> None:
     names, views = ("first", "second", "probe"), random_clips(2, 1, 16)
     alone = [dualpath.load(save(name), precision=precision) for name in names]
@@ -96,7 +96,18 @@ def test_each_gives_what_it_gives_alone(precision: predict.Precision, save: Call
     assert len({id(each.backbone) for each in together}) == 1
     frozen = stored(first.backbone)
     assert stored(*(each.model for each in together)) == sum(stored(each.model) for each in alone) - 2 * frozen
-    assert frozen > 0.5 * stored(first.model) or precision == "bf16"
+    assert frozen > 0.5 * stored(first.model) or precision in ("bf16", "int8")
+
+
+def test_int8_is_not_put_under_a_model_that_computes_otherwise(save: Callable[..., Path]) -> None:
+    plain, whole = (dualpath.load(save("first"), precision=precision) for precision in ("fp32", "int8"))
+    with pytest.raises(DualPathError, match="given one is not in int8, but precision int8 is asked for; load it without"):
+        dualpath.load(save("second"), backbone=plain, precision="int8")
+    with pytest.raises(DualPathError, match="the given one is in int8, but precision fp32 is asked for"):
+        dualpath.load(save("second"), backbone=whole, precision="fp32")
+    views = random_clips(2, 1, 16)
+    expected = dualpath.load(save("second"), precision="int8").score_views(views)
+    assert torch.equal(dualpath.load(save("second"), backbone=whole).score_views(views), expected)
 
 
 def test_a_backbone_itself_can_be_given(save: Callable[..., Path]) -> None:

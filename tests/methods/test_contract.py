@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods import METHODS, build_model, count_parameters, find_method, trained_state
+from dualpath.methods import METHODS, build_model, count_parameters, find_method, store_in_int8, trained_state
+from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
+from dualpath.nn.int8 import Int8Linear
 from small import SMALL
-from tiny import random_clips, tiny_backbone
+from tiny import random_clips, randomise_adapters, tiny_backbone
 
 INSIDE = {"full_tuning", "bitfit", "lora"}
 """Methods that train tensors of the backbone itself, or put theirs into it."""
@@ -94,6 +96,21 @@ def test_building_leaves_the_global_generator_alone(name: str) -> None:
     before = torch.random.get_rng_state()
     build_model(name, backbone, num_classes=2, config=SMALL.get(name), seed=9)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@each_method
+def test_in_int8_it_says_nearly_the_same(name: str) -> None:
+    model, frames = make(name).eval(), random_clips(4, 8)
+    if name == "dualpath":
+        randomise_adapters(model)
+    with torch.no_grad():
+        plain = model(frames)
+        store_in_int8(model)
+        whole = model(frames)
+        torch.testing.assert_close(model(frames[1:2])[0], whole[1], rtol=0, atol=2e-3)  # whatever is in its batch
+    assert 0 < float((whole - plain).norm() / plain.norm()) < 0.05
+    adapters = [module for module in model.modules() if isinstance(module, Adapter)]
+    assert all(isinstance(adapter.down, Int8Linear) for adapter in adapters)
 
 
 @each_method

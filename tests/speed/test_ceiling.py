@@ -17,6 +17,16 @@ def test_packed_weights_give_the_same(dtype: torch.dtype) -> None:
     assert packed_linear(x, weight)().double() == pytest.approx(expected, rel=2e-2, abs=0.2)
 
 
+def test_in_int8_weights_are_multiplied_as_whole_numbers() -> None:
+    weights, other = Product(1, 6, 48, 32, weights=True), Product(4, 6, 8, 10)
+    for product in (weights, other):
+        result = best(product, torch.int8, torch.device("cpu"))()
+        assert isinstance(result, torch.Tensor)
+        assert result.numel() == product.b * product.m * product.n
+    work = products_alone(products=[[*weights[:4], 1, 1]], dtype="int8", clips=1, device="cpu")
+    assert watch(work.step) == {weights: 1}
+
+
 @pytest.mark.parametrize("product", [Product(1, 6, 48, 32, weights=True), Product(1, 6, 48, 32), Product(4, 6, 8, 10)])
 def test_the_best_way_does_that_product(product: Product) -> None:
     found = best(product, torch.float32, torch.device("cpu"))

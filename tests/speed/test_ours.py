@@ -57,12 +57,24 @@ def test_each_way_is_a_candidate_of_its_own() -> None:
     assert [one.label for one in candidates_of(entries, SpeedConfig(mode="training"))] == ["small", "probe"]
 
 
+def test_int8_does_the_same_products() -> None:
+    whole, plain = (
+        inference(settings=SETTINGS, num_classes=7, batch_size=2, precision=precision, device="cpu")
+        for precision in ("int8", "fp32")
+    )
+    assert whole.dtype == "int8"
+    assert whole.products == plain.products
+    assert whole.facts == plain.facts
+    whole.step()
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
         ({"batch_size": 0}, "batch_size is 0, but it must be at least 1"),
         ({"seconds": 0.0}, "seconds is 0.0"),
         ({"mode": "training", "compiled": True}, "compiled has no effect on a training"),
+        ({"precision": "int8"}, "precision int8 is for inference alone; add --mode inference"),
     ],
 )
 def test_what_cannot_be_measured_is_told(wrong: dict[str, Any], told: str) -> None:

@@ -340,4 +340,3 @@ def _is_frozen(module: nn.Module, *layers: str) -> bool:
     return all(type(getattr(module, name)) in (nn.Linear, Int8Linear) for name in layers) and not any(
         value.requires_grad for value in module.parameters()
     )
-

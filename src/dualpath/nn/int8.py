@@ -10,7 +10,7 @@ than the rest (image transformers have such) spoils no other, and what a clip ge
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float, UInt8
@@ -73,12 +73,16 @@ class Int8Linear(nn.Module):
             DualPathError: a gradient is wanted.
         """
         if torch.is_grad_enabled() and x.requires_grad:
-            raise DualPathError("weights in int8 give no gradients; load the model with precision bf16 or fp32")
+            self.back(x)
         rows, scale = to_whole(x.reshape(-1, x.shape[-1]))
         product = torch.ops.onednn.qlinear_pointwise(
             rows, 1.0, ZERO, self._packed, self.scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return torch.addcmul(self.bias, product, scale, out=product).to(x.dtype).unflatten(0, x.shape[:-1])
+
+    def back(self, grad: Float[Tensor, "*n o"]) -> NoReturn:
+        """There is no way back: raises DualPathError."""
+        raise DualPathError("weights in int8 give no gradients; load the model with precision bf16 or fp32")
 
     def _like(self, packed: Tensor, scales: Tensor, bias: Tensor) -> Int8Linear:
         other = Int8Linear.__new__(Int8Linear)
