@@ -1,8 +1,9 @@
 """Clips a second and memory of our methods, of the authors' way and of full video models, in turn, in one run.
 
-    python benchmarks/models.py --output benchmarks/results/cpu [--only inference training] [--rounds 3] [--seconds 6]
+    python benchmarks/models.py --output benchmarks/results/cpu_vnni [--only inference training] [--rounds 3] [--seconds 6]
 
-ViT-B/16, T = 32, random weights. What each row is stands in `candidates`. Writes models.json, of which
+ViT-B/16, T = 32, random weights. What each row is stands in `candidates`; all that names no type computes in the one that
+`--precision auto` takes on this machine. Writes models.json, of which
 scripts/make_speed.py makes docs/speed.md and its picture.
 """
 
@@ -16,29 +17,37 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import torch
 from peers import VIDEO_MODELS
 
 from dualpath.engine.checkpoint import versions
-from dualpath.engine.device import pick_device
-from dualpath.engine.machine import describe_machine
+from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.files import write_whole
 from dualpath.report.speed import speed_json, speed_table
+from dualpath.speed.ceiling import describe_speed
 from dualpath.speed.turns import Candidate, measure
 
 HERE = str(Path(__file__).resolve().parent)
 OURS = {"method": "dualpath", "backbone": "vit_base_patch16_clip_quickgelu_224.openai", "num_frames": 32}
 UPLOADED = OURS | {"variant": "reference"}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 RIVALS = ("aim", "st_adapter", "lora", "full_tuning")
 
 
 def candidates(batch: int) -> list[Candidate]:
     """All rows; `group` is what a row does."""
-    common = {"num_classes": 400, "batch_size": batch, "precision": "bf16"}
-    found = []
+    common = {"num_classes": 400, "batch_size": batch, "precision": "auto"}
+    chosen, found = frozen_dtype("auto", pick_device()), []
     for mode in ("inference", "training"):
         for label, settings in (("dualpath", OURS), ("dualpath reference", UPLOADED)):
             given = common | {"settings": settings}
             found.append(Candidate(f"{label}, {mode}", f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=True))
+        for precision in ("fp32", "bf16", "int8"):
+            if DTYPES.get(precision) == chosen or (precision == "int8" and (mode == "training" or pick_device().type != "cpu")):
+                continue
+            given = common | {"settings": OURS, "precision": precision}
+            label = f"dualpath, {precision}, {mode}"
+            found.append(Candidate(label, f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=precision == "int8"))
         if mode == "training":
             given = common | {"settings": OURS | {"gradient_checkpointing": True}}
             found.append(Candidate("dualpath, checkpointing, training", "dualpath.speed.ours:training", given, group=mode))
@@ -50,7 +59,7 @@ def candidates(batch: int) -> list[Candidate]:
             label = f"the authors' way, {'autocast' if autocast else 'fp32'}, {mode}"
             found.append(Candidate(label, "peers:authors", given, group=mode, folder=HERE))
     for name in VIDEO_MODELS:
-        given = {"name": name, "dtype": "bfloat16", "batch_size": batch}
+        given = {"name": name, "dtype": str(chosen).removeprefix("torch."), "batch_size": batch}
         found.append(Candidate(f"{name}, inference", "peers:video_model", given, group="inference", folder=HERE))
     return found
 
@@ -72,7 +81,7 @@ def main() -> None:
             seconds=given.seconds,
             progress=lambda done, text: print(f"{done} {text}", file=sys.stderr, flush=True),
         )
-    machine = describe_machine(pick_device())
+    machine = describe_speed(pick_device())
     told = speed_json(found, machine=machine, command=shlex.join(["python", *sys.argv]), versions=versions())
     write_whole(given.output / "models.json", json.dumps(told, indent=2) + "\n")
     print(speed_table(found, machine))

@@ -134,7 +134,6 @@ def bench_verb(words: Sequence[str]) -> int:
     from dualpath.engine.config import RunConfig
     from dualpath.engine.device import pick_device
     from dualpath.engine.entries import ask_methods, make_entries, read_entries
-    from dualpath.engine.machine import describe_machine
     from dualpath.engine.progress import Bar
     from dualpath.errors import DualPathError
     from dualpath.files import make_folder, write_whole
@@ -142,6 +141,7 @@ def bench_verb(words: Sequence[str]) -> int:
     from dualpath.methods import METHODS
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.report.speed import speed_json, speed_markdown, speed_picture, speed_table
+    from dualpath.speed.ceiling import describe_speed
     from dualpath.speed.choices import SpeedConfig, candidates_of
     from dualpath.speed.turns import measure, stages
 
@@ -171,7 +171,7 @@ def bench_verb(words: Sequence[str]) -> int:
     candidates = candidates_of(entries, config)
     with Bar("measuring", total=stages(candidates, config.rounds)) as bar:
         found = measure(candidates, rounds=config.rounds, seconds=config.seconds, threads=config.threads, progress=bar.update)
-    machine = describe_machine(pick_device())
+    machine = describe_speed(pick_device())
     told = speed_json(found, machine=machine, command=join(["dualpath", "bench", *words]), versions=versions())
     if output is not None:
         write_whole(output / "bench.json", json.dumps(told, indent=2) + "\n")

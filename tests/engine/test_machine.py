@@ -6,8 +6,10 @@ import resource
 import subprocess
 import sys
 
+import pytest
 import torch
 
+from dualpath.engine import device
 from dualpath.engine.machine import describe_machine, peak_ram_gb
 
 
@@ -29,3 +31,24 @@ def test_machine_in_words() -> None:
     words = describe_machine(torch.device("cpu"))
     assert f", {torch.get_num_threads()} used by torch" in words
     assert " cores" in words
+    assert "AMX" in words  # there or not: two processors of one name differ by a factor of five in bf16
+    assert "VNNI" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "amx", "avx512", "expected"),
+    [
+        ("Intel(R) Xeon(R) Processor", True, True, torch.bfloat16),
+        ("Intel(R) Xeon(R) Processor", False, True, torch.float32),
+        ("AMD EPYC 9754 128-Core Processor", False, True, torch.bfloat16),
+        ("AMD EPYC 7763 64-Core Processor", False, False, torch.float32),
+    ],
+)
+def test_bf16_is_taken_where_it_is_fast(
+    monkeypatch: pytest.MonkeyPatch, name: str, amx: bool, avx512: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(device, "processor_name", lambda: name)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    assert device.frozen_dtype("auto", torch.device("cpu")) == expected
+    assert device.frozen_dtype("bf16", torch.device("cpu")) == torch.bfloat16

@@ -30,12 +30,12 @@ ALL = [ONE, CEILING, BAD]
 def test_the_rows() -> None:
     one, bad = speed_rows(ALL)
     assert dict(zip(HEAD, one, strict=True)) == {
-        "candidate": "one, inference", "clips/s": "2", "ms a clip": "500", "+/-": "50 %", "GMACs a clip": "185",
+        "candidate": "one, inference", "in": "bf16", "clips/s": "2", "ms a clip": "500", "+/-": "50 %", "GMACs a clip": "185",
         "of the ceiling": "50 %", "memory a clip": "0.125 GB", "peak": "1.50 GB", "first steps": "7.2 s",
     }  # fmt: skip
-    assert bad == ("two, training", *[""] * 7, "ValueError: no room")
+    assert bad == ("two, training", *[""] * 8, "ValueError: no room")
     assert "ValueError: no room" in speed_table(ALL, "a box")
-    assert speed_markdown(ALL).splitlines()[2].startswith("| one, inference | 2 | 500 | 50 % |")
+    assert speed_markdown(ALL).splitlines()[2].startswith("| one, inference | bf16 | 2 | 500 | 50 % |")
 
 
 def test_json_holds_every_step() -> None:

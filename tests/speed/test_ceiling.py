@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualpath.speed.ceiling import best, packed_linear, products_alone
+from dualpath.speed import ceiling
+from dualpath.speed.ceiling import best, describe_speed, packed_linear, products_alone
 from dualpath.speed.products import Product, watch
 
 
@@ -40,3 +41,10 @@ def test_products_alone_do_all_of_them() -> None:
     work = products_alone(products=rows, dtype="float32", clips=7, device="cpu")
     assert work.clips == 7
     assert watch(work.step) == {Product(3, 4, 5, 6): 2} == dict(work.products)
+
+
+def test_the_machine_is_told_with_its_best_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceiling, "_time", lambda way, device: (way(), 0.5)[1])
+    monkeypatch.setattr(ceiling, "COPIED", 2_000_000_000 // 1000)
+    monkeypatch.setattr(ceiling, "describe_machine", lambda device: "a box")
+    assert describe_speed(torch.device("cpu")) == "a box; its best copy moves 0.008 GB/s"

@@ -18,7 +18,20 @@ from dualpath.report.scatter import OURS, QUIET, THEIRS
 from dualpath.report.tables import as_text
 from dualpath.speed.turns import Candidate, Measured, ceiling_label
 
-HEAD = ("candidate", "clips/s", "ms a clip", "+/-", "GMACs a clip", "of the ceiling", "memory a clip", "peak", "first steps")
+HEAD = (
+    "candidate",
+    "in",
+    "clips/s",
+    "ms a clip",
+    "+/-",
+    "GMACs a clip",
+    "of the ceiling",
+    "memory a clip",
+    "peak",
+    "first steps",
+)
+
+SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def speed_rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
@@ -35,6 +48,7 @@ def speed_rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 one.candidate.label,
+                SHORT.get(one.dtype, one.dtype),
                 f"{1 / one.clip_seconds:.3g}",
                 f"{1e3 * one.clip_seconds:.4g}",
                 f"{100 * one.spread:.0f} %",

@@ -14,11 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dualpath.engine.machine import describe_machine
 from dualpath.speed.products import Product
 from dualpath.speed.worker import Work, settle
 
 TRIES = 5
 """Runs of each way when the best one is chosen."""
+COPIED = 1 << 29
+"""Bytes."""
 
 
 def products_alone(*, products: Sequence[Sequence[int]], dtype: str, clips: int, device: str) -> Work:
@@ -48,6 +51,18 @@ def best(product: Product, dtype: torch.dtype, device: torch.device) -> Callable
     ways = list(_ways(product, dtype, device))
     with torch.inference_mode():
         return min(ways, key=lambda way: _time(way, device))
+
+
+def best_copy(device: torch.device) -> float:
+    """How much a copy of a tensor too large for any cache moves, in 1e9 bytes a second: read once and written once."""
+    source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    target = torch.ones_like(source)
+    return 2 * COPIED / 1e9 / _time(lambda: target.copy_(source), device)
+
+
+def describe_speed(device: torch.device) -> str:
+    """The machine in words, with what memory gives."""
+    return f"{describe_machine(device)}; its best copy moves {best_copy(device):.3g} GB/s"
 
 
 def _time(way: Callable[[], object], device: torch.device) -> float:
