@@ -24,6 +24,7 @@ from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
+from dualpath.nn.meta import undrawn
 from dualpath.nn.zoo import BackboneConfig, load_backbone
 from dualpath.video.sampling import SamplingConfig
 
@@ -163,7 +164,8 @@ def load_checkpoint(
         backbone = _load_backbone(folder, spec.backbone, config, dtype=dtype or torch.float32)
     else:
         check_shared(backbone, folder=folder, wanted=spec.backbone, stored=config, trained=tensors, dtype=dtype)
-    model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
+    with undrawn():
+        model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
     load_trained(model, tensors, source=str(folder / WEIGHTS))
     return model.eval(), spec
 
