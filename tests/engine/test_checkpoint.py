@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from dualpath.errors import DualPathError
 from dualpath.methods import build_model, find_method, trained_state
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
+from dualpath.nn import backbone as hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone, random_backbone
 from dualpath.video.sampling import SamplingConfig
@@ -229,6 +231,30 @@ def test_another_backbone_is_refused(saved: Saved, weight_file: Path, tmp_path: 
     message = refused(saved, "was trained on another backbone", weights=str(other))
     assert saved.model.backbone.hash[:12] in message
     assert "--weights FILE" in message
+
+
+def test_no_model_is_given_out_before_its_backbone_is_known(
+    saved: Saved, weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, hash_now = threading.Event(), hashing._hash
+
+    def hash_late(state: dict[str, torch.Tensor]) -> str:
+        assert done.wait(60)
+        return hash_now(state)
+
+    def load_late(*given: Any, **named: Any) -> None:
+        load_trained(*given, **named)
+        done.set()  # so the model is built before there is a hash
+
+    monkeypatch.setattr(hashing, "_hash", hash_late)
+    monkeypatch.setattr(checkpoint, "load_trained", load_late)
+    assert load_checkpoint(saved.folder, dtype=torch.bfloat16)[0].backbone.hash == saved.model.backbone.hash
+    done.clear()
+    state = load_file(weight_file)
+    state["norm.bias"][0] += 1e-3
+    save_file(state, tmp_path / "other.safetensors")
+    refused(saved, "was trained on another backbone", weights=str(tmp_path / "other.safetensors"), dtype=torch.bfloat16)
+    assert done.is_set()
 
 
 def test_weights_that_have_moved_can_be_given(saved: Saved, weight_file: Path, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -92,8 +94,6 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         name: its name, as in BackboneConfig.
-        hash: sha256 over the names and fp32 values of all weights, before any conversion to bf16; empty on torch's meta
-            device, where weights have no values.
         size: side of the square pictures it takes, in pixels.
         patch: side of a patch, in pixels.
         prefix: tokens in front of the patches: [CLS], registers.
@@ -117,7 +117,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.vit = vit.eval().requires_grad_(False)
         self.name = name
-        self.hash = _hash(vit)
+        self._wait_for_hash = _start_hash(vit)
         self.size: int = self.vit.patch_embed.img_size[0]
         self.patch: int = self.vit.patch_embed.patch_size[0]
         self.prefix: int = getattr(vit, "num_prefix_tokens", 0)
@@ -139,6 +139,15 @@ class Backbone(nn.Module, ABC):
         self.normalise_with(mean, std)
 
     # --- what it is
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the names and fp32 values of all weights as they came, before any conversion to bf16.
+
+        Empty on torch's meta device, where weights have no values. It is found in a thread: whoever changes values in place
+        (`unfreeze` does, for those who train them) asks for it first.
+        """
+        return self._wait_for_hash()
 
     @property
     def width(self) -> int:
@@ -199,7 +208,8 @@ class Backbone(nn.Module, ABC):
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"frozen": {}}  # packed weights cannot be copied or sent
+        # Neither packed weights nor a thread can be copied or sent.
+        return self.__dict__ | {"frozen": {}, "_wait_for_hash": partial(str, self.hash)}
 
     def store_in(self, dtype: torch.dtype) -> None:
         """Stores the weights in another type. Rotary positions stay in fp32: in bf16 their angles would be wrong."""
@@ -224,6 +234,7 @@ class Backbone(nn.Module, ABC):
         All weights are then stored in fp32, which is what AdamW needs, and `computing` casts where they were not.
         """
         self.forget_frozen()
+        self._wait_for_hash()
         if self.dtype != torch.float32:
             self._autocast = self.dtype
             self.store_in(torch.float32)
@@ -345,11 +356,25 @@ def plain_step(layer: Layer, part: None, tokens: Float[Tensor, "n l d"]) -> Floa
     return tokens + layer.transform(layer.norm2(tokens))
 
 
-def _hash(vit: nn.Module) -> str:
+def _start_hash(vit: nn.Module) -> Callable[[], str]:
+    """Hashes beside what comes next: a core has to do it alone, and Python's lock is free meanwhile.
+
+    What is hashed are the tensors of now: other ones may take their places, as they do in another type or on another device.
+
+    Returns:
+        What waits for the hash.
+    """
     if any(value.is_meta for value in vit.parameters()):
-        return ""
+        return partial(str, "")
+    thread = ThreadPoolExecutor(1)
+    hashed = thread.submit(_hash, vit.state_dict())
+    thread.shutdown(wait=False)
+    return hashed.result
+
+
+def _hash(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for key, value in sorted(vit.state_dict().items()):
+    for key, value in sorted(state.items()):
         digest.update(key.encode())
         digest.update(memoryview(value.detach().float().cpu().contiguous().numpy()))
     return digest.hexdigest()
