@@ -372,7 +372,7 @@ def _start_hash(vit: nn.Module) -> Callable[[], str]:
     return hashed.result
 
 
-def _hash(state: dict[str, Tensor]) -> str:
+def _hash(state: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     for key, value in sorted(state.items()):
         digest.update(key.encode())
