@@ -1,4 +1,4 @@
-"""Memory is kept for the next tensor, by this process and its children."""
+"""Memory is kept for the next tensor, by this process and its children; imports are not searched for garbage."""
 
 from __future__ import annotations
 
@@ -42,3 +42,35 @@ def test_pages_are_mapped_once() -> None:
     assert faults("keep") < pages / 4
     # What the user has set stays: everything from 4096 bytes on comes and goes.
     assert faults("keep", MALLOC_MMAP_THRESHOLD_="4096", MALLOC_TRIM_THRESHOLD_="4096") > 4 * pages
+
+
+IMPORT = """
+import gc, sys, types
+from dualpath.memory import uncollected
+def searches():
+    return sum(generation["collections"] for generation in gc.get_stats())
+def make():
+    before = searches()
+    made = [[] for _ in range(100_000)]
+    return made, searches() - before
+kept, searched = make()
+told = [searched > 0]
+try:
+    with uncollected():
+        raise ImportError
+except ImportError:
+    told += [gc.isenabled(), gc.get_freeze_count() == 0]
+with uncollected():
+    kept, searched = make()
+told += [searched == 0, gc.isenabled(), gc.get_freeze_count() > 100_000]
+sys.modules["torch"] = types.ModuleType("torch")
+frozen = gc.get_freeze_count()
+with uncollected():
+    more, searched = make()
+print(told, searched > 0, gc.get_freeze_count() <= frozen)
+"""
+
+
+def test_imports_are_not_searched_for_garbage() -> None:
+    told = subprocess.run([sys.executable, "-c", IMPORT], check=True, capture_output=True, text=True).stdout
+    assert told == f"{[True] * 6} True True\n"

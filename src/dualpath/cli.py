@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.imports import import_late
-from dualpath.memory import keep_memory
+from dualpath.memory import keep_memory, uncollected
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -181,10 +181,11 @@ def _evaluate(words: Sequence[str]) -> int:
 
 
 def _predict(words: Sequence[str]) -> int:
-    from dualpath.engine.answers import predict_files
-    from dualpath.flags import PROTOCOL
-    from dualpath.report.predictions import prediction_table
-    from dualpath.video.protocols import ViewsConfig
+    with uncollected():
+        from dualpath.engine.answers import predict_files
+        from dualpath.flags import PROTOCOL
+        from dualpath.report.predictions import prediction_table
+        from dualpath.video.protocols import ViewsConfig
 
     parser = _parser("predict", "The most likely classes of video files.")
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")

@@ -1,14 +1,20 @@
-"""How this process and its children get memory: a tensor's pages are kept for the next one, and are large.
+"""How this process and its children get memory: a tensor's pages are kept for the next one, and are large; modules stay.
 
 A forward pass of ViT-B makes tensors of some 12 MB and drops them. glibc gives each back to the system at once, and the
 next one's pages are cleared and mapped anew: a quarter of the time of an inference here (EXPERIMENTS.md).
+
+Importing torch and what a prediction needs beside it makes 600,000 objects. Python searches them for garbage again and
+again while they become more, and once more at its end: 0.6 s, in which nothing is found.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 KEPT = {
     "MALLOC_MMAP_THRESHOLD_": 1 << 25,  # the most that glibc takes: larger ones still come and go
@@ -27,3 +33,20 @@ def keep_memory() -> None:
             if name not in os.environ:
                 os.environ[name] = str(size)
                 mallopt(_PARAMETERS[name], size)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """For the imports of a process that is ours: what is made inside is never searched for garbage.
+
+    Once torch is there nothing changes: a second time, garbage of the first would be kept with the rest.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,9 +28,11 @@ from dualpath.engine.checkpoint import (
     save_checkpoint,
 )
 from dualpath.errors import DualPathError
-from dualpath.methods import build_model, trained_state
+from dualpath.methods import build_model, find_method, trained_state
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
+from dualpath.nn import backbone as hashing
+from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone, random_backbone
 from dualpath.video.sampling import SamplingConfig
 from tiny import random_clips, randomise
@@ -186,6 +189,17 @@ def test_the_config_says_all_that_is_needed(saved: Saved, weight_file: Path) -> 
         assert wanted in card
 
 
+def test_nothing_is_drawn_that_is_read(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(method: str, backbone: Backbone, *, num_classes: int, config: DualPathConfig) -> nn.Module:
+        before = torch.get_rng_state()
+        model = find_method(method).model(backbone, num_classes=num_classes, config=config)
+        assert torch.equal(torch.get_rng_state(), before)
+        return model
+
+    monkeypatch.setattr(checkpoint, "build_model", build)
+    assert torch.equal(scores(load_checkpoint(saved.folder)[0]), scores(saved.model))
+
+
 def test_labels_follow_their_numbers_not_their_order_in_the_file(saved: Saved) -> None:
     config = saved.config()
     saved.write_config(config | {"id2label": dict(sorted(config["id2label"].items(), reverse=True))})
@@ -217,6 +231,30 @@ def test_another_backbone_is_refused(saved: Saved, weight_file: Path, tmp_path: 
     message = refused(saved, "was trained on another backbone", weights=str(other))
     assert saved.model.backbone.hash[:12] in message
     assert "--weights FILE" in message
+
+
+def test_no_model_is_given_out_before_its_backbone_is_known(
+    saved: Saved, weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, hash_now = threading.Event(), hashing._hash
+
+    def hash_late(state: dict[str, torch.Tensor]) -> str:
+        assert done.wait(60)
+        return hash_now(state)
+
+    def load_late(*given: Any, **named: Any) -> None:
+        load_trained(*given, **named)
+        done.set()  # so the model is built before there is a hash
+
+    monkeypatch.setattr(hashing, "_hash", hash_late)
+    monkeypatch.setattr(checkpoint, "load_trained", load_late)
+    assert load_checkpoint(saved.folder, dtype=torch.bfloat16)[0].backbone.hash == saved.model.backbone.hash
+    done.clear()
+    state = load_file(weight_file)
+    state["norm.bias"][0] += 1e-3
+    save_file(state, tmp_path / "other.safetensors")
+    refused(saved, "was trained on another backbone", weights=str(tmp_path / "other.safetensors"), dtype=torch.bfloat16)
+    assert done.is_set()
 
 
 def test_weights_that_have_moved_can_be_given(saved: Saved, weight_file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import time
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from timm.models.vision_transformer import ParallelScalingBlock, VisionTransform
 from torch import Tensor
 
 from dualpath.errors import DualPathError
-from dualpath.nn import zoo
+from dualpath.nn import hashing, zoo
+from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import take_apart
 from dualpath.nn.zoo import CLIP_VIT_B16, EMBEDDED, BackboneConfig, load_backbone, random_backbone
 from tiny import HALF, random_clips, tiny_backbone, tiny_vit
@@ -155,6 +159,28 @@ def test_the_hash_is_that_of_the_fp32_weights_whatever_they_are_stored_in(weight
     assert half.dtype == torch.bfloat16
     assert torch.equal(half.vit.cls_token, full.vit.cls_token.bfloat16())
     assert half(random_clips(1, size=128)).dtype == torch.float32
+
+
+def test_the_hash_is_waited_for_by_copies_and_before_weights_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, hash_now = tiny_backbone().hash, hashing._hash
+    monkeypatch.setattr(hashing, "_hash", lambda state: time.sleep(0.2) or hash_now(state))
+
+    def slow() -> Backbone:
+        return take_apart(tiny_vit(), name="tiny", mean=HALF, std=HALF)
+
+    half = slow()
+    half.store_in(torch.bfloat16)
+    assert half.hash == expected
+    assert pickle.loads(pickle.dumps(slow())).hash == copy.deepcopy(slow()).hash == expected
+    trained = slow()
+    trained.unfreeze(lambda name: True)
+    with torch.no_grad():
+        for value in trained.vit.parameters():
+            value.zero_()
+    assert trained.hash == expected
+    loaded = slow()
+    loaded.vit.load_state_dict({name: value / 2 for name, value in loaded.vit.state_dict().items()})
+    assert loaded.hash == expected
 
 
 # Loading

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.nn.backbone import Backbone, Layer, plain_step
+from dualpath.nn.backbone import Backbone, plain_step
+from dualpath.nn.layer import Layer
 from dualpath.nn.zoo import BackboneConfig, random_backbone
 from families import FAMILIES, family_backbone, family_config
 from tiny import random_clips

@@ -24,6 +24,7 @@ from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
+from dualpath.nn.meta import undrawn
 from dualpath.nn.zoo import BackboneConfig, load_backbone
 from dualpath.video.sampling import SamplingConfig
 
@@ -160,25 +161,25 @@ def load_checkpoint(
     spec = _spec(folder, config, weights)
     tensors = _read_tensors(folder, config.get("sha256"))
     if backbone is None:
-        backbone = _load_backbone(folder, spec.backbone, config, dtype=dtype or torch.float32)
+        backbone = load_backbone(spec.backbone, dtype=dtype or torch.float32)
+        backbone.normalise_with(*(tuple(config["preprocessing"][key]) for key in ("mean", "std")))
     else:
         check_shared(backbone, folder=folder, wanted=spec.backbone, stored=config, trained=tensors, dtype=dtype)
-    model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
+    with undrawn():
+        model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
     load_trained(model, tensors, source=str(folder / WEIGHTS))
+    _check_backbone(backbone, folder=folder, wanted=config["backbone"]["sha256"])  # last: its hash takes longest
     return model.eval(), spec
 
 
-def _load_backbone(folder: Path, wanted: BackboneConfig, config: dict[str, Any], *, dtype: torch.dtype) -> Backbone:
-    """The one that was trained on, normalising as it did in training."""
-    backbone = load_backbone(wanted, dtype=dtype)
-    if backbone.hash != config["backbone"]["sha256"]:
+def _check_backbone(backbone: Backbone, *, folder: Path, wanted: str) -> None:
+    """Raises DualPathError unless its weights are those that were trained on."""
+    if backbone.hash != wanted:
         raise DualPathError(
-            f"{folder} was trained on another backbone: {wanted.backbone} here has weights "
-            f"{backbone.hash[:12]}, the checkpoint wants {config['backbone']['sha256'][:12]}; "
+            f"{folder} was trained on another backbone: {backbone.name} here has weights "
+            f"{backbone.hash[:12]}, the checkpoint wants {wanted[:12]}; "
             "give the original weight file with --weights FILE"
         )
-    backbone.normalise_with(tuple(config["preprocessing"]["mean"]), tuple(config["preprocessing"]["std"]))
-    return backbone
 
 
 def load_trained(model: nn.Module, tensors: dict[str, torch.Tensor], *, source: str) -> None:

@@ -33,7 +33,8 @@ from torch.nn import functional as F
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.adapters import Adapter
-from dualpath.nn.backbone import Backbone, Layer
+from dualpath.nn.backbone import Backbone
+from dualpath.nn.layer import Layer
 
 
 @dataclass(frozen=True)

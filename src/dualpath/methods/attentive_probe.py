@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, check_size
-from dualpath.nn.backbone import Backbone, Layer
+from dualpath.nn.backbone import Backbone
+from dualpath.nn.layer import Layer
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from dualpath.errors import DualPathError
 from dualpath.methods.base import check_size, spread
 from dualpath.methods.options import DualPathConfig, Place
 from dualpath.nn.adapters import BlockAdapters, Classifier, made_again
-from dualpath.nn.backbone import Backbone, Layer
+from dualpath.nn.backbone import Backbone
 from dualpath.nn.framesets import cell_size, encode_positions, encode_times_as_uploaded, pack, shrink
+from dualpath.nn.layer import Layer
 from dualpath.nn.repeats import find_repeats
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

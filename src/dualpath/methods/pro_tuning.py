@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
 from dualpath.nn.adapters import linear
-from dualpath.nn.backbone import Backbone, Layer, plain_step
+from dualpath.nn.backbone import Backbone, plain_step
+from dualpath.nn.layer import Layer
 
 
 @dataclass(frozen=True)

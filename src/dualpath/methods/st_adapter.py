@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
 from dualpath.nn.adapters import linear
-from dualpath.nn.backbone import Backbone, Layer
+from dualpath.nn.backbone import Backbone
+from dualpath.nn.layer import Layer
 
 Kernel = tuple[int, int, int]
 

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, FrameModel
-from dualpath.nn.backbone import Backbone, Layer
+from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import SwinBackbone
+from dualpath.nn.layer import Layer
 
 
 @dataclass(frozen=True)

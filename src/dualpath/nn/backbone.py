@@ -12,11 +12,10 @@ How the families do these things is in nn/families.py, which architectures there
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -25,64 +24,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dualpath.errors import DualPathError
+from dualpath.nn.hashing import start_hash
 from dualpath.nn.int8 import Int8Linear, make_whole
+from dualpath.nn.layer import Layer, Size
 from dualpath.nn.meta import Autocast
-
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Layer(ABC):
-    """One frozen block, for pictures of one size. All its results come without the skip, but with the block's own scale.
-
-    Attributes:
-        block: timm's block.
-        width: d in this block.
-        prefix: tokens in front of the patches.
-        grid: rows and columns of the patch tokens.
-        last: nothing but the read-out follows.
-        again: the backward pass computes the whole layer again, so no thrift is needed within.
-    """
-
-    block: Any
-    width: int
-    prefix: int
-    grid: Size
-    last: bool
-    again: bool
-
-    def enter(self, tokens: Float[Tensor, "n k c"]) -> Float[Tensor, "n l d"]:
-        """What comes before the block: the merging of patches where a stage of Swin begins, else nothing."""
-        return tokens
-
-    def norm1(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
-        """The block's first norm."""
-        return self.block.norm1(tokens)
-
-    @abstractmethod
-    def attend(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
-        """The block's attention, as the backbone does it."""
-
-    def attend_read(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
-        """Attention, of which only what `keep_read` keeps goes on; less work where that is [CLS] alone."""
-        return self.keep_read(self.attend(normed))
-
-    @abstractmethod
-    def mix(self, normed: Float[Tensor, "n s d"]) -> Float[Tensor, "n s d"]:
-        """The same weights as a plain attention along a sequence of any kind: no windows, no positions, no rotation."""
-
-    def norm2(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
-        """The block's second norm."""
-        return self.block.norm2(tokens)
-
-    @abstractmethod
-    def transform(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
-        """The block's MLP."""
-
-    def keep_read(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
-        """What goes on after this layer's attention: all tokens, or only those ever read, once attention is over."""
-        return tokens
-
 
 Step = Callable[[Layer, Any, Tensor], Tensor]
 """(layer, the method's part for it, tokens) to tokens."""
@@ -93,8 +38,6 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         name: its name, as in BackboneConfig.
-        hash: sha256 over the names and fp32 values of all weights, before any conversion to bf16; empty on torch's meta
-            device, where weights have no values.
         size: side of the square pictures it takes, in pixels.
         patch: side of a patch, in pixels.
         prefix: tokens in front of the patches: [CLS], registers.
@@ -118,7 +61,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.vit = vit.eval().requires_grad_(False)
         self.name = name
-        self.hash = _hash(vit)
+        self._wait_for_hash = start_hash(vit)
         self.size: int = self.vit.patch_embed.img_size[0]
         self.patch: int = self.vit.patch_embed.patch_size[0]
         self.prefix: int = getattr(vit, "num_prefix_tokens", 0)
@@ -135,11 +78,21 @@ class Backbone(nn.Module, ABC):
         self.gradient_checkpointing = False
         self.model_args: dict[str, Any] = {}
         self.frozen: dict[int, Any] = {}
+        self.vit.register_load_state_dict_pre_hook(self._loading)
         self.vit.register_load_state_dict_post_hook(self._loaded)
         self._autocast: torch.dtype | None = None
         self.normalise_with(mean, std)
 
     # --- what it is
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the names and fp32 values of all weights as they came, before any conversion to bf16.
+
+        Empty on torch's meta device, where weights have no values. It is found in a thread: whoever changes values in place
+        asks for it first, as `unfreeze` and load_state_dict do.
+        """
+        return self._wait_for_hash()
 
     @property
     def width(self) -> int:
@@ -195,6 +148,9 @@ class Backbone(nn.Module, ABC):
         """To be called when weights were changed, moved, unfrozen or given company: copies of them may be in use."""
         self.frozen.clear()
 
+    def _loading(self, *_: Any) -> None:
+        self._wait_for_hash()
+
     def _loaded(self, module: nn.Module, keys: Any) -> None:
         del module, keys
         self.forget_frozen()
@@ -204,7 +160,8 @@ class Backbone(nn.Module, ABC):
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"frozen": {}}  # packed weights cannot be copied or sent
+        # Neither packed weights nor a thread can be copied or sent.
+        return self.__dict__ | {"frozen": {}, "_wait_for_hash": partial(str, self.hash)}
 
     def store_in(self, dtype: torch.dtype) -> None:
         """Stores the weights in another type. Rotary positions stay in fp32: in bf16 their angles would be wrong."""
@@ -246,6 +203,7 @@ class Backbone(nn.Module, ABC):
         All weights are then stored in fp32, which is what AdamW needs, and `computing` casts where they were not.
         """
         self.forget_frozen()
+        self._wait_for_hash()
         if self.dtype != torch.float32:
             self._autocast = self.dtype
             self.store_in(torch.float32)
@@ -365,13 +323,3 @@ def plain_step(layer: Layer, part: None, tokens: Float[Tensor, "n l d"]) -> Floa
     del part
     tokens = layer.keep_read(tokens) + layer.attend_read(layer.norm1(tokens))
     return tokens + layer.transform(layer.norm2(tokens))
-
-
-def _hash(vit: nn.Module) -> str:
-    if any(value.is_meta for value in vit.parameters()):
-        return ""
-    digest = hashlib.sha256()
-    for key, value in sorted(vit.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(memoryview(value.detach().float().cpu().contiguous().numpy()))
-    return digest.hexdigest()

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
-from dualpath.nn.backbone import Backbone, Layer, Size
+from dualpath.nn.backbone import Backbone
 from dualpath.nn.frozen import FrozenAttention, FrozenMlp, FrozenPatches
+from dualpath.nn.layer import Layer, Size
 
 _PATCHES = -1
 """Where Backbone.frozen has the patches; the layers are numbers from 0 on."""

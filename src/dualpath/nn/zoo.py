@@ -85,6 +85,7 @@ def random_backbone(config: BackboneConfig | str, *, dtype: torch.dtype = torch.
     """The architecture with random weights from torch's generator: for plans, tests and speed."""
     config = BackboneConfig(config) if isinstance(config, str) else config
     backbone = _named(_create(config), config)
+    _ = backbone.hash  # known before anybody changes these weights in place
     backbone.store_in(dtype)
     return backbone
 
