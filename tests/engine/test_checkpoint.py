@@ -31,7 +31,7 @@ from dualpath.errors import DualPathError
 from dualpath.methods import build_model, find_method, trained_state
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
-from dualpath.nn import backbone as hashing
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone, random_backbone
 from dualpath.video.sampling import SamplingConfig
