@@ -28,7 +28,7 @@ from dualpath.engine.checkpoint import (
     save_checkpoint,
 )
 from dualpath.errors import DualPathError
-from dualpath.methods import build_model, find_method, trained_state
+from dualpath.methods import build_model, trained_state
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn import hashing
@@ -187,17 +187,6 @@ def test_the_config_says_all_that_is_needed(saved: Saved, weight_file: Path) -> 
         "| epochs | 3 |",
     ):
         assert wanted in card
-
-
-def test_nothing_is_drawn_that_is_read(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(method: str, backbone: Backbone, *, num_classes: int, config: DualPathConfig) -> nn.Module:
-        before = torch.get_rng_state()
-        model = find_method(method).model(backbone, num_classes=num_classes, config=config)
-        assert torch.equal(torch.get_rng_state(), before)
-        return model
-
-    monkeypatch.setattr(checkpoint, "build_model", build)
-    assert torch.equal(scores(load_checkpoint(saved.folder)[0]), scores(saved.model))
 
 
 def test_labels_follow_their_numbers_not_their_order_in_the_file(saved: Saved) -> None:

@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from dualpath.engine.checkpoint import load_trained
 from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, build_model, count_parameters, find_method, store_in_int8, trained_state
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.int8 import Int8Linear
-from dualpath.nn.meta import undrawn
 from small import SMALL
 from tiny import random_clips, randomise_adapters, tiny_backbone
 
@@ -57,22 +55,6 @@ def test_a_clip_that_does_not_suit_is_refused_alike_before_and_in_forward(name: 
 def test_pictures_of_another_size_are_refused(name: str) -> None:
     with pytest.raises(DualPathError, match="48x48 pixels; tiny takes 32x32"):
         make(name)(random_clips(1, 8, size=48))
-
-
-@each_method
-def test_a_model_that_is_read_is_not_drawn(name: str) -> None:
-    source, backbone = make(name, seed=3).eval(), tiny_backbone()
-    with undrawn():
-        before = torch.get_rng_state()
-        model = METHODS[name].model(backbone, num_classes=5, config=SMALL.get(name) or METHODS[name].config())
-        assert torch.equal(torch.get_rng_state(), before)
-    load_trained(model, trained_state(source), source="a file")
-    ours, theirs = model.state_dict(), source.state_dict()
-    assert ours.keys() == theirs.keys()
-    assert not [key for key, value in ours.items() if not torch.equal(value, theirs[key])]
-    frames = random_clips(2, 8)
-    with torch.no_grad():
-        assert torch.equal(model.eval()(frames), source(frames))
 
 
 @each_method

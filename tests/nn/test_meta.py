@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.nn.meta import Autocast, fused_attention, outlined, undrawn
+from dualpath.nn.meta import Autocast, fused_attention, outlined
 from tiny import tiny_backbone
 
 
@@ -88,17 +88,3 @@ def test_what_is_outlined_is_the_same_without_values() -> None:
     with outlined():
         kept = torch.ones(2, device="cpu")
         assert torch.equal(kept.mul_(3), torch.full((2,), 3.0, device="cpu"))  # tensors that have values keep on changing
-
-
-def test_what_is_undrawn_lacks_random_values_alone() -> None:
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    with undrawn():
-        layer, norm = nn.Linear(3, 4), nn.LayerNorm(3)
-        nn.init.trunc_normal_(layer.weight, std=0.02)
-        nn.init.constant_(layer.bias, 2)
-        assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(layer.bias, torch.full((4,), 2.0))
-    assert torch.equal(norm.weight, torch.ones(3))
-    nn.Linear(3, 4)
-    assert not torch.equal(torch.get_rng_state(), before)

@@ -24,7 +24,6 @@ from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
-from dualpath.nn.meta import undrawn
 from dualpath.nn.zoo import BackboneConfig, load_backbone
 from dualpath.video.sampling import SamplingConfig
 
@@ -165,8 +164,7 @@ def load_checkpoint(
         backbone.normalise_with(*(tuple(config["preprocessing"][key]) for key in ("mean", "std")))
     else:
         check_shared(backbone, folder=folder, wanted=spec.backbone, stored=config, trained=tensors, dtype=dtype)
-    with undrawn():
-        model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
+    model = build_model(spec.method, backbone, num_classes=len(spec.classes), config=spec.options)
     load_trained(model, tensors, source=str(folder / WEIGHTS))
     _check_backbone(backbone, folder=folder, wanted=config["backbone"]["sha256"])  # last: its hash takes longest
     return model.eval(), spec

@@ -6,7 +6,6 @@ a GPU. Two things are missing there which decide how much memory a training take
     fused_attention   scaled_dot_product_attention as one kernel, which keeps no scores
     Autocast          torch.autocast, which refuses this device
     outlined          models built without drawing values that are none
-    undrawn           models on a real device, built without drawing values that a file holds
 """
 
 from __future__ import annotations
@@ -48,29 +47,6 @@ class _Unfilled(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         fills = name in _FILLING or (getattr(func, "__module__", "") == "torch.nn.init" and name.endswith("_"))
         return given if fills and isinstance(given, Tensor) and given.is_meta else func(*args, **kwargs)
-
-
-_DRAWING = ("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_")
-
-
-@contextmanager
-def undrawn() -> Iterator[None]:
-    """What is built meanwhile has anything for random values: for models whose every drawn tensor is read from a file next.
-
-    All else is computed, so that what a method derives from its backbone is as it should be.
-    """
-    with _Undrawn():
-        yield
-
-
-class _Undrawn(TorchFunctionMode):
-    """Leaves out what draws; the initialisers too, as what they call is not seen any more."""
-
-    def __torch_function__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in _DRAWING:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 @contextmanager
