@@ -32,7 +32,6 @@ from dualpath.methods import build_model, trained_state
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn import hashing
-from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone, random_backbone
 from dualpath.video.sampling import SamplingConfig
 from tiny import random_clips, randomise
