@@ -131,8 +131,8 @@ def test_only_the_probe_is_trained_and_learns() -> None:
     model = build_model("attentive_probe", tiny_backbone(), num_classes=3)
     frames, labels = random_clips(3, 4), torch.arange(3)
     assert {name.split(".")[0] for name in trained_state(model)} == {"pooler", "head"}
-    optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=5e-3)
-    for _ in range(40):
+    optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=2e-3)
+    for _ in range(60):  # enough for any draw of the probe, which is another one in other versions of torch
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model.train()(frames), labels)
         loss.backward()

@@ -55,6 +55,7 @@ class VideoClassifier:
 
     def __init__(self, model: nn.Module, spec: ModelSpec, *, device: torch.device) -> None:
         self.model = model.to(device).eval()
+        self._video_model: VideoModel = self.model  # pyright: ignore[reportAttributeAccessIssue]
         self._video_model.backbone.fuse_attention(True)  # a training may have turned it off: scores must not depend on it
         self.spec = spec
         self.device = device
@@ -70,10 +71,6 @@ class VideoClassifier:
     def backbone(self) -> Backbone:
         """What other models on the same frozen weights can share, see `load`."""
         return self._video_model.backbone
-
-    @property
-    def _video_model(self) -> VideoModel:
-        return self.model  # pyright: ignore[reportReturnType]
 
     def predict(
         self, path: str | Path, *, top_k: int = 5, num_clips: int = 1, num_crops: int = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,11 @@ from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 
 
-@runtime_checkable
 class VideoModel(Protocol):
-    """The one face of every method: a module whose `forward` takes uint8 (B,T,C,H,W) and gives logits (B,K)."""
+    """The one face of every method: a module whose `forward` takes uint8 (B,T,C,H,W) and gives logits (B,K).
+
+    For type checkers alone: since Python 3.12 isinstance looks for a protocol's members where a module has no submodules.
+    """
 
     backbone: Backbone
     config: MethodConfig

@@ -29,6 +29,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dualpath.nn.int8 import Int8Linear
+from dualpath.nn.opaque import opaque
 
 QUICK = 1.702
 """QuickGELU's factor."""
@@ -80,7 +81,7 @@ class FrozenLinear:
             self._packed, self._weight = _pack(self.weight), None
         if torch.is_grad_enabled() and x.requires_grad:
             return _Linear.apply(x, self)  # pyright: ignore[reportReturnType]
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+        return packed_linear(x, self._packed, self.bias)
 
     def back(self, grad: Float[Tensor, "*n o"]) -> Float[Tensor, "*n i"]:
         """The gradient of what came out to that of what went in."""
@@ -88,7 +89,7 @@ class FrozenLinear:
             return self._plain(grad, self.weight, None)
         if self._turned is None:
             self._turned = _pack(self.weight.t())
-        return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
+        return packed_linear(grad, self._turned, None)
 
     def _plain(self, x: Tensor, turned: Tensor, bias: Tensor | None) -> Tensor:
         if self._factor == 1:
@@ -121,6 +122,12 @@ class _Linear(torch.autograd.Function):
 def _pack(weight: Float[Tensor, "o i"]) -> Tensor:
     """In oneDNN's own layout."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+
+
+@opaque("(Tensor x, Tensor packed, Tensor? bias) -> Tensor")
+def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """x W' + b with what `_pack` made of W."""
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
 
 
 def _is_packed(weight: Tensor) -> bool:

@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
+from dualpath.nn.opaque import opaque
 
 LARGEST = 127
 """Values become whole numbers from -127 to 127; those of tokens are told around ZERO, as the chip's instruction wants them."""
@@ -75,9 +76,7 @@ class Int8Linear(nn.Module):
         if torch.is_grad_enabled() and x.requires_grad:
             self.back(x)
         rows, scale = to_whole(x.reshape(-1, x.shape[-1]))
-        product = torch.ops.onednn.qlinear_pointwise(
-            rows, 1.0, ZERO, self._packed, self.scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
-        )
+        product = whole_linear(rows, self._packed, self.scales, self._zeros)
         return torch.addcmul(self.bias, product, scale, out=product).to(x.dtype).unflatten(0, x.shape[:-1])
 
     def back(self, grad: Float[Tensor, "*n o"]) -> NoReturn:
@@ -117,6 +116,14 @@ def _scales(rows: Float[Tensor, "n i"]) -> Float[Tensor, " n"]:
     """What LARGEST stands for in each row, over LARGEST; never zero."""
     largest = torch.maximum(rows.amax(dim=1), rows.amin(dim=1).neg_()).float()
     return largest.div_(LARGEST).clamp_(min=torch.finfo(torch.float32).tiny)
+
+
+@opaque("(Tensor rows, Tensor packed, Tensor scales, Tensor zeros) -> Tensor")
+def whole_linear(rows: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
+    """(rows - ZERO) W' times a scale for each output, in fp32, with what `_pack` made of W."""
+    return torch.ops.onednn.qlinear_pointwise(
+        rows, 1.0, ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
 
 
 def _pack(whole: Tensor) -> Tensor:

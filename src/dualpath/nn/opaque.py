@@ -1,0 +1,40 @@
+"""Functions that torch's compiler calls as they are.
+
+It knows oneDNN's products, and of those it demands that packed weights are constants of what it compiles, which a model's
+weights are not. Under a name that it does not know the same product is just called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Operation = TypeVar("Operation", bound=Callable[..., Tensor])
+
+_LIBRARY = torch.library.Library("dualpath", "DEF")
+
+
+def opaque(schema: str) -> Callable[[Operation], Operation]:
+    """Makes a function one that compiled code calls; code that is not compiled calls it directly, at no cost.
+
+    Args:
+        schema: its arguments and its result in torch's words, "(Tensor x, Tensor? bias) -> Tensor".
+    """
+
+    def wrap(function: Operation) -> Operation:
+        name = function.__name__
+        _LIBRARY.define(name + schema)
+        _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        operation = getattr(torch.ops.dualpath, name)
+
+        @wraps(function)
+        def run(*args: object) -> Tensor:
+            return operation(*args) if torch.compiler.is_compiling() else function(*args)
+
+        return run  # pyright: ignore[reportReturnType]
+
+    return wrap
