@@ -11,7 +11,7 @@ from torch import Tensor
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters
 from dualpath.methods.adaptformer import AdaptFormer, AdaptFormerConfig
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from hooked import PATCHES_READ, check_training, kind, plain_logits, randomise_trained, timm_features
@@ -86,7 +86,7 @@ def test_the_order_of_frames_does_not_matter() -> None:
 
 
 def test_the_published_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("adaptformer", random_backbone(CLIP_VIT_B16), num_classes=400)
     assert isinstance(model, AdaptFormer)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters
 from dualpath.methods.aim import Aim, AimConfig
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import VitLayer
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
@@ -176,7 +176,7 @@ def gmacs(model: Aim, *, num_frames: int) -> float:
 
 
 def test_published_sizes_and_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     adapter, head = 2 * 768 * 192 + 192 + 768, 400 * (768 + 1)
     model = on_meta(max_frames=8)
     assert count_parameters(model.adapters)[0] == 12 * 3 * adapter == 10_651_392

@@ -19,7 +19,7 @@ from dualpath.methods.attentive_probe import (
     SelfBlock,
     encode_times,
 )
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from families import family_backbone
 from oracles import attentive_probe as oracle
@@ -90,7 +90,7 @@ def test_times_are_told_apart() -> None:
 
 @pytest.mark.parametrize(("num_blocks", "pooler"), [(1, 7_088_640), (4, 27_761_664)])
 def test_trained_sizes_on_vit_b16(num_blocks: int, pooler: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     config = AttentiveProbeConfig(num_blocks=num_blocks)  # pyright: ignore[reportArgumentType]
     with torch.device("meta"):
         model = build_model("attentive_probe", random_backbone(CLIP_VIT_B16), num_classes=400, config=config)

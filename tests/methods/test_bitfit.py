@@ -9,7 +9,7 @@ from torch import nn
 
 from dualpath.methods import build_model, count_parameters, trained_state
 from dualpath.methods.bitfit import BitFit
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import take_apart
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
@@ -71,7 +71,7 @@ def test_biases_of_keys_get_no_gradient() -> None:
 
 
 def test_trained_sizes_on_vit_b16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("bitfit", random_backbone(CLIP_VIT_B16), num_classes=400)
     each_block = (2304 + 768) + (3072 + 768) + 2 * 768

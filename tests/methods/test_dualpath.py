@@ -15,7 +15,7 @@ from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters
 from dualpath.methods.base import spread
 from dualpath.methods.dualpath import DualPath, DualPathConfig
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from oracles import dualpath as oracle
 from tiny import random_clips, randomise_adapters, tiny_backbone
@@ -200,7 +200,7 @@ def test_the_temporal_path_sees_order_and_the_spatial_path_only_its_frames() -> 
     ],
 )
 def test_trained_sizes_of_the_paper(name: str, adapters: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("dualpath", random_backbone(name), num_classes=400)
     assert isinstance(model, DualPath)

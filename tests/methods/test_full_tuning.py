@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dualpath.methods import build_model, count_parameters, trained_state
 from dualpath.methods.full_tuning import FullTuning
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from families import family_backbone
@@ -56,7 +56,7 @@ def test_what_is_never_read_is_not_trained() -> None:
 
 
 def test_trained_sizes_on_vit_b16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("full_tuning", random_backbone(CLIP_VIT_B16), num_classes=400)
     attention, mlp = 768 * 2304 + 2304 + 768 * 768 + 768, 768 * 3072 + 3072 + 3072 * 768 + 768

@@ -13,7 +13,7 @@ from torch import nn
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters, trained_state
 from dualpath.methods.lora import LoRA, LoRAConfig
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import take_apart
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
@@ -71,7 +71,7 @@ def test_a_fresh_model_is_the_backbone_itself_bit_for_bit(dtype: torch.dtype) ->
     ],
 )
 def test_trained_sizes_on_vit_b16(targets: Targets, inside: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("lora", random_backbone(CLIP_VIT_B16), num_classes=400, config=LoRAConfig(targets=targets))
     assert count_parameters(model)[0] == inside + 400 * 768 + 400

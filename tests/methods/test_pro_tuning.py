@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters
 from dualpath.methods.pro_tuning import ProTuning, ProTuningConfig
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from hooked import PATCHES_READ, check_training, kind, plain_logits, randomise_trained, timm_features
@@ -84,7 +84,7 @@ def test_training_reaches_all_that_is_trained_and_nothing_else(family: str) -> N
 
 
 def test_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("pro_tuning", random_backbone(CLIP_VIT_B16), num_classes=400)
     assert isinstance(model, ProTuning)

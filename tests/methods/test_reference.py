@@ -81,9 +81,9 @@ def test_it_normalises_with_imagenets_colours() -> None:
 
 
 def test_its_size_on_vit_b16(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dualpath.nn import backbone as backbone_module
+    from dualpath.nn import hashing
 
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         backbone = take_apart(timm.create_model(CLIP, num_classes=512), name="b16", mean=HALF, std=HALF)
         model = DualPath(backbone, num_classes=400, config=DualPathConfig(variant="reference"))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters
 from dualpath.methods.st_adapter import STAdapterConfig, STAdapterModel
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from hooked import PATCHES_READ, check_training, kind, plain_logits, randomise_trained, timm_features
@@ -129,7 +129,7 @@ ONE = 2 * 768 * 384 + 384 + 3 * 384 + 384 + 768
 def test_published_sizes(places: str, adapters: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 12 * ONE == 7_110_144
     assert 12 * ONE == 12 * (768 * 384 + 384 + 384 * 3 + 384 + 384 * 768 + 768)
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("st_adapter", random_backbone(CLIP_VIT_B16), num_classes=400, config=STAdapterConfig(places=places))
     assert isinstance(model, STAdapterModel)

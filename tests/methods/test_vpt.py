@@ -11,7 +11,7 @@ from timm.layers.activations import QuickGELU
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters, trained_state
 from dualpath.methods.vpt import VPT, VPTConfig
-from dualpath.nn import backbone as backbone_module
+from dualpath.nn import hashing
 from dualpath.nn.backbone import plain_step
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from families import family_backbone
@@ -79,7 +79,7 @@ def test_prompts_are_seen_without_places_and_dropped_at_the_end(config: VPTConfi
 
 @pytest.mark.parametrize(("config", "prompts"), [(VPTConfig(), 12 * 8 * 768), (VPTConfig("shallow", 50), 50 * 768)], ids=str)
 def test_trained_sizes_on_vit_b16(config: VPTConfig, prompts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         model = build_model("vpt", random_backbone(CLIP_VIT_B16), num_classes=400, config=config)
     assert count_parameters(model)[0] == prompts + 400 * 768 + 400

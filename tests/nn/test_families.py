@@ -204,9 +204,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if timm.is_model(name)])
 def test_what_cannot_be_adapted_is_named_with_the_reason(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dualpath.nn import backbone as backbone_module
+    from dualpath.nn import hashing
 
-    monkeypatch.setattr(backbone_module, "_hash", lambda vit: "none on the meta device")
+    monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"), pytest.raises(DualPathError) as refused:
         random_backbone(name)
     assert f"backbone {name} {REFUSED[name]}" in str(refused.value)
