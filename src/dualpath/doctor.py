@@ -41,10 +41,12 @@ def _devices() -> list[dict[str, Any]]:
     import torch
 
     from dualpath.engine.device import has_bf16
+    from dualpath.engine.machine import matrix_units
 
     cpu = torch.device("cpu")
-    bf16 = "multiplies bf16 itself" if has_bf16(cpu) else "has no bf16: fp32 is used"
-    found = [_entry("cpu", "ok", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {bf16}")]
+    taken = "bf16" if has_bf16(cpu) else "fp32"
+    told = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {matrix_units()}: precision auto takes {taken}"
+    found = [_entry("cpu", "ok", told)]
     for index in range(torch.cuda.device_count()):
         name, memory = torch.cuda.get_device_name(index), torch.cuda.get_device_properties(index).total_memory
         kind = "bf16" if has_bf16(torch.device("cuda", index)) else "no bf16"

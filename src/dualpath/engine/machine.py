@@ -41,7 +41,7 @@ def processor_name() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def _matrix_units() -> str:
+def matrix_units() -> str:
     """What decides how fast a processor multiplies matrices; virtual machines hide some of it, so the name does not tell."""
     import torch
 
@@ -58,5 +58,5 @@ def describe_machine(device: torch.device) -> str:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{processor_name()} ({_matrix_units()}), {cores} cores, {torch.get_num_threads()} used by torch"
+    text = f"{processor_name()} ({matrix_units()}), {cores} cores, {torch.get_num_threads()} used by torch"
     return f"{torch.cuda.get_device_name(device)}; {text}" if device.type == "cuda" else text
