@@ -105,7 +105,9 @@ def make_short(machines: Sequence[Machine], pictures: Collection[str]) -> str:
     for machine in machines:
         named = {plain(one): one for group in GROUPS for one in machine.shown(group)}
         wanted = [
-            n for n, one in named.items() if n in ("dualpath", "dualpath, int8", FP32, AUTOCAST) or one.candidate.maker == "peers:video_model"
+            n
+            for n, one in named.items()
+            if n in ("dualpath", "dualpath, int8", FP32, AUTOCAST) or one.candidate.maker == "peers:video_model"
         ]
         rows = []
         for name in wanted:
