@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dualpath.data.checking.known import read_known
 from dualpath.data.manifest import read_manifest
 from dualpath.engine.checkpoint import find_checkpoint
 from dualpath.engine.evaluate import Evaluation, evaluate
@@ -113,9 +114,13 @@ def run_demo(output: Path, config: DemoConfig | None = None) -> dict[str, Any]:
     runs = {"dualpath": _dualpath_run(config), "linear_probe": _probe_run(config)}
     found: dict[str, Evaluation] = {}
     models: dict[str, VideoClassifier] = {}
+    checked: dict[str, int | str] | None = None  # the second training need not look into the same videos again
     for name, run in runs.items():
         _say(f"training {name}")
-        train(clips, output / name, run)
+        train(clips, output / name, run, checked=checked)
+        known = read_known(output / name)
+        assert known is not None
+        checked = {**known.frames, **known.bad}
         models[name] = load(output / name)
         found[name] = _evaluate(models[name], clips, output / name / "test")
     _say("evaluating dualpath with the frames of each clip shuffled")

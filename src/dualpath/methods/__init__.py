@@ -24,6 +24,7 @@ from dualpath.methods.st_adapter import STAdapterConfig, STAdapterModel
 from dualpath.methods.vpt import VPT, VPTConfig
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
+from dualpath.nn.int8 import make_whole
 
 
 class VideoModel(Protocol):
@@ -95,7 +96,7 @@ def store_in_int8(model: nn.Module) -> None:
     backbone.store_in_int8()
     for module in model.modules():
         if isinstance(module, Adapter):
-            module.store_in_int8()
+            make_whole(module)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

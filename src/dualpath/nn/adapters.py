@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from dualpath.nn.int8 import Int8Linear, make_whole
+from dualpath.nn.int8 import Int8Linear
 
 
 class Adapter(nn.Module):
@@ -48,10 +48,6 @@ class Adapter(nn.Module):
         """Tokens to what is added to them."""
         inner = F.dropout(self.activation(linear(self.down, z)), self.dropout, self.training)
         return linear(self.up, inner)
-
-    def store_in_int8(self) -> None:
-        """For inference alone, see nn/int8.py."""
-        make_whole(self)
 
 
 def linear(layer: nn.Linear | Int8Linear, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dualpath.engine.machine import describe_machine
+from dualpath.nn.int8 import whole_linear
 from dualpath.speed.products import Product
 from dualpath.speed.worker import Work, settle
 
@@ -80,7 +81,7 @@ def _time(way: Callable[[], object], device: torch.device) -> float:
 def _ways(product: Product, dtype: torch.dtype, device: torch.device) -> list[Callable[[], object]]:
     if dtype == torch.int8:
         if product.weights:
-            return [whole_linear(*product[1:4])]
+            return [int8_linear(*product[1:4])]
         return [*_ways(product, torch.float32, device), *_ways(product, torch.bfloat16, device)]
     b, m, k, n = product[:4]
     left = torch.randn(b, m, k, device=device).to(dtype)
@@ -111,9 +112,8 @@ def packed_linear(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
     return lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
 
 
-def whole_linear(m: int, k: int, n: int) -> Callable[[], Tensor]:
+def int8_linear(m: int, k: int, n: int) -> Callable[[], Tensor]:
     """(m, k) by (k, n) in int8, to fp32."""
     packed: Any = torch.ops.onednn.qlinear_prepack(torch.randint(-127, 128, (n, k), dtype=torch.int8), None)
     x, scales, zeros = torch.randint(1, 256, (m, k), dtype=torch.uint8), torch.ones(n), torch.zeros(n, dtype=torch.int32)
-    out, none = torch.float32, "none"
-    return lambda: torch.ops.onednn.qlinear_pointwise(x, 1.0, 128, packed, scales, zeros, None, 1.0, 0, out, none, [], "")
+    return lambda: whole_linear(x, packed, scales, zeros)
