@@ -13,11 +13,23 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
+from dualpath.nn import native
 from dualpath.nn.backbone import plain_step
-from dualpath.nn.int8 import ZERO, Int8Linear, make_whole, to_whole
+from dualpath.nn.int8 import Int8Linear, make_whole
+from dualpath.nn.onednn import ZERO, to_whole
 from families import FAMILIES, family_backbone
-from oracles.int8 import int8_linear
+from oracles.int8 import int8_linear, native_linear
 from tiny import random_clips
+
+
+@pytest.fixture(params=["native", "onednn"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of computing layers, where this machine has both."""
+    if request.param == "onednn":
+        monkeypatch.setattr(native, "suits", lambda: False)
+    elif not native.suits():
+        pytest.skip(f"no own layers in int8: {native.why_not()}")
+    return request.param
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -29,11 +41,12 @@ def layer(inputs: int = 40, outputs: int = 7) -> Int8Linear:
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(40, 7), (1, 1), (64, 96)])
-def test_as_number_by_number(inputs: int, outputs: int) -> None:
+def test_as_number_by_number(inputs: int, outputs: int, way: str) -> None:
     x = drawn(5, inputs) * torch.tensor([1.0, 100.0, 1e-3, 1.0, 0.0])[:, None]
     x[3] += 3
     weight, bias = drawn(outputs, inputs, seed=1), drawn(outputs, seed=2)
-    expected = int8_linear(x.numpy(), weight.numpy(), bias.numpy())
+    oracle = native_linear if way == "native" else int8_linear
+    expected = oracle(x.numpy(), weight.numpy(), bias.numpy())
     np.testing.assert_allclose(Int8Linear(weight, bias)(x).numpy(), expected, rtol=1e-5, atol=1e-5)
     without = Int8Linear(weight, None)(x[None])
     np.testing.assert_allclose(without[0].numpy(), expected - bias.numpy(), rtol=1e-5, atol=2e-5)

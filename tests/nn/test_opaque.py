@@ -10,12 +10,16 @@ import pytest
 
 COMPILED = """
 import torch
+from dualpath.nn import int8, native
 from dualpath.nn.frozen import FrozenLinear
 from dualpath.nn.int8 import Int8Linear
 torch.manual_seed(0)
 weight, bias, x = torch.randn(24, 48).bfloat16(), torch.randn(24).bfloat16(), torch.randn(2, 5, 48).bfloat16()
 packed, whole = FrozenLinear(weight, bias), Int8Linear(weight, bias)
-both = lambda x: (packed(x), whole(x))
+wide, back = Int8Linear(torch.randn(3 * 64, 48), None), Int8Linear(torch.randn(48, 3 * 64), None)
+there = native.suits()
+fused = lambda x: () if not there else (int8.mlp(x, wide, back, "silu"), int8.attention(x, wide, 1, 0.1))
+both = lambda x: (packed(x), whole(x), *fused(x))
 with torch.inference_mode():
     expected = both(x)  # packs
     found = torch.compile(both, fullgraph=True)(x)

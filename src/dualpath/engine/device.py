@@ -8,6 +8,7 @@ import torch
 
 from dualpath.engine.machine import processor_name
 from dualpath.errors import DualPathError
+from dualpath.nn import native
 
 Precision = Literal["auto", "bf16", "fp32"]
 LoadPrecision = Literal["auto", "bf16", "fp32", "int8"]
@@ -43,6 +44,8 @@ def frozen_dtype(precision: LoadPrecision, device: torch.device) -> torch.dtype:
         return torch.float32
     if precision == "bf16":
         return torch.bfloat16
+    if precision == "int8" and native.suits():
+        return torch.float32  # what its layers take and give
     if precision in ("auto", "int8"):
         return torch.bfloat16 if has_bf16(device) else torch.float32
     raise DualPathError(f"unknown precision {precision!r}; there are auto, bf16, fp32 and, for a trained model, int8")

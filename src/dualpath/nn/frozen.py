@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from dualpath.nn import int8
 from dualpath.nn.int8 import Int8Linear
 from dualpath.nn.opaque import opaque
 
@@ -176,6 +177,9 @@ class FrozenAttention:
             fused: by torch's kernel; else by plain products, in the backward pass too.
         """
         if fused:
+            found = int8.attention(x, self.qkv, self.heads, self.scale) if asked is None else None
+            if found is not None:
+                return self.proj(found)
             q, k, v = self.split(x, asked)
             found = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
             return self.proj(found.transpose(1, 2).flatten(2))
@@ -275,6 +279,9 @@ class FrozenMlp:
         """Normed tokens to what the MLP makes of them."""
         if torch.is_grad_enabled() and x.requires_grad:
             return _Transform.apply(x, self)  # pyright: ignore[reportReturnType]
+        made = int8.mlp(x, self.enter, self.leave, self.activation)
+        if made is not None:
+            return made
         inner = self.enter(x)
         return self.leave(self.activate(inner, out=inner))
 

@@ -1,11 +1,13 @@
-"""Linear layers in int8, for inference on CPUs: whole numbers multiply several times as fast where the chip has VNNI or AMX.
+"""Layers in int8, for inference on CPUs: whole numbers multiply several times as fast where the chip has VNNI or AMX.
 
     x --largest value of each token--> s, uint8 --product of whole numbers--> times s and the output's own scale, plus b
 
 Each token has a scale of its own, found when it comes: nothing has to be calibrated on videos beforehand, a token far larger
 than the rest (image transformers have such) spoils no other, and what a clip gets does not depend on what is in its batch.
 
-    n tokens   i inputs   o outputs
+int8.c does it where it suits the chip (native.py), an MLP or an attention as a whole; elsewhere oneDNN multiplies (onednn.py).
+
+    n pictures   l tokens   i inputs   o outputs   d width
 """
 
 from __future__ import annotations
@@ -13,15 +15,11 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.nn.opaque import opaque
-
-LARGEST = 127
-"""Values become whole numbers from -127 to 127; those of tokens are told around ZERO, as the chip's instruction wants them."""
-ZERO = 128
+from dualpath.nn import native, onednn
 
 
 class Int8Linear(nn.Module):
@@ -30,29 +28,39 @@ class Int8Linear(nn.Module):
     Args:
         weight: W, (outputs, inputs).
         bias: b; None for zero.
+
+    Attributes:
+        inputs, outputs: sizes.
+        is_native: whether int8.c computes it.
+        packed: as its product takes it.
     """
 
     scales: Tensor
     bias: Tensor
-    _zeros: Tensor
 
     def __init__(self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None) -> None:
         super().__init__()
+        self.outputs, self.inputs = weight.shape
+        self.is_native = native.suits()
         weight = weight.detach().float()
-        scales = _scales(weight)
+        scales = onednn.scales_of(weight)
         bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
-        self._hold(_pack((weight / scales[:, None]).round_().to(torch.int8)), scales, bias)
+        whole = (weight / scales[:, None]).round_().to(torch.int8)
+        self._hold(self._layout.pack(whole, scales, bias), scales, bias)
 
-    def _hold(self, packed: Tensor, scales: Float[Tensor, " o"], bias: Float[Tensor, " o"]) -> None:
-        self._packed = packed
+    def _hold(self, packed: list[Tensor], scales: Float[Tensor, " o"], bias: Float[Tensor, " o"]) -> None:
+        self.packed = packed
         self.register_buffer("scales", scales, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
-        self.register_buffer("_zeros", torch.zeros_like(scales, dtype=torch.int32), persistent=False)
+
+    @property
+    def _layout(self) -> Any:
+        return native if self.is_native else onednn
 
     @property
     def whole(self) -> Tensor:
         """The whole numbers, (outputs, inputs), int8; a copy, as they lie packed."""
-        return self._packed.to_dense().t()
+        return self._layout.unpack(self.packed, self.outputs, self.inputs)
 
     @property
     def weight(self) -> Float[Tensor, "o i"]:
@@ -61,11 +69,13 @@ class Int8Linear(nn.Module):
 
     def times(self, factor: float, *, bias: float = 1.0) -> Int8Linear:
         """One with W times `factor` and b times `bias`: exact, as only scales change."""
-        return self._like(self._packed, self.scales * factor, self.bias * bias)
+        scales, b = self.scales * factor, self.bias * bias
+        return self._like(self._layout.repack(self.packed, scales, b), scales, b)
 
     def part(self, first: int, last: int | None = None) -> Int8Linear:
         """One that has some of the outputs."""
-        return self._like(_pack(self.whole[first:last]), self.scales[first:last], self.bias[first:last])
+        whole, scales, bias = self.whole[first:last], self.scales[first:last], self.bias[first:last]
+        return self._like(self._layout.pack(whole, scales, bias), scales, bias)
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         """In the type of x.
@@ -73,27 +83,32 @@ class Int8Linear(nn.Module):
         Raises:
             DualPathError: a gradient is wanted.
         """
-        if torch.is_grad_enabled() and x.requires_grad:
-            self.back(x)
-        rows, scale = to_whole(x.reshape(-1, x.shape[-1]))
-        product = whole_linear(rows, self._packed, self.scales, self._zeros)
-        return torch.addcmul(self.bias, product, scale, out=product).to(x.dtype).unflatten(0, x.shape[:-1])
+        self._refuse_gradients(x)
+        if self.is_native:
+            return native.native_linear(x.float(), self.packed, self.outputs).to(x.dtype)
+        return onednn.linear(x, self.packed).to(x.dtype)
 
     def back(self, grad: Float[Tensor, "*n o"]) -> NoReturn:
         """There is no way back: raises DualPathError."""
         raise DualPathError("weights in int8 give no gradients; load the model with precision bf16 or fp32")
 
-    def _like(self, packed: Tensor, scales: Tensor, bias: Tensor) -> Int8Linear:
+    def _refuse_gradients(self, x: Tensor) -> None:
+        if torch.is_grad_enabled() and x.requires_grad:
+            self.back(x)
+
+    def _like(self, packed: list[Tensor], scales: Tensor, bias: Tensor) -> Int8Linear:
         other = Int8Linear.__new__(Int8Linear)
         nn.Module.__init__(other)
+        other.outputs, other.inputs, other.is_native = len(scales), self.inputs, self.is_native
         other._hold(packed, scales, bias)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_packed": self.whole.contiguous()}  # what is packed cannot be copied or sent
+        return self.__dict__ | {"packed": self.whole}  # what is packed cannot always be copied or sent
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state | {"_packed": _pack(state["_packed"])})
+        super().__setstate__(state | {"is_native": native.suits()})
+        self.packed = self._layout.pack(state["packed"], self.scales, self.bias)
 
 
 def make_whole(module: nn.Module) -> None:
@@ -105,27 +120,44 @@ def make_whole(module: nn.Module) -> None:
             make_whole(child)
 
 
-def to_whole(x: Float[Tensor, "n i"]) -> tuple[UInt8[Tensor, "n i"], Float[Tensor, "n 1"]]:
-    """Tokens as whole numbers around ZERO, and the scale of each: x is (whole - ZERO) times it, within half of it."""
-    scale = _scales(x)[:, None]
-    whole = torch.mul(x, scale.reciprocal()).round_().to(torch.int8)
-    return whole.view(torch.uint8).add_(ZERO), scale  # beyond 255 it begins anew, so this adds; to uint8 torch converts slowly
+def mlp(x: Float[Tensor, "*n i"], enter: Any, leave: Any, activation: str) -> Float[Tensor, "*n o"] | None:
+    """Two layers with an activation between them, in the type of x; None where the layers are to be called one by one.
+
+    Args:
+        x: tokens.
+        enter: the first layer, of any kind.
+        leave: the second one.
+        activation: "silu", or GELU's kind: "none" or "tanh".
+
+    Raises:
+        DualPathError: a gradient is wanted.
+    """
+    if not (_is_native(enter) and _is_native(leave)):
+        return None
+    enter._refuse_gradients(x)
+    sizes = enter.outputs, leave.outputs
+    return native.native_mlp(x.float(), enter.packed, leave.packed, *sizes, activation).to(x.dtype)
 
 
-def _scales(rows: Float[Tensor, "n i"]) -> Float[Tensor, " n"]:
-    """What LARGEST stands for in each row, over LARGEST; never zero."""
-    largest = torch.maximum(rows.amax(dim=1), rows.amin(dim=1).neg_()).float()
-    return largest.div_(LARGEST).clamp_(min=torch.finfo(torch.float32).tiny)
+def attention(x: Float[Tensor, "n l d"], qkv: Any, heads: int, scale: float) -> Float[Tensor, "n l e"] | None:
+    """What tokens find in each other; None where queries, keys and values are to be made and met one by one.
+
+    That is also where somebody looks on at torch's functions (nn/watch.py), to whom int8.c would show nothing.
+
+    Args:
+        x: normed tokens.
+        qkv: the layer of queries, keys and values, of any kind.
+        heads: h.
+        scale: of the scores.
+
+    Raises:
+        DualPathError: a gradient is wanted.
+    """
+    if not _is_native(qkv) or qkv.outputs != 3 * heads * native.PANEL or torch._C._is_torch_function_mode_enabled():
+        return None
+    qkv._refuse_gradients(x)
+    return native.native_attention(x.float(), qkv.packed, heads, scale).to(x.dtype)
 
 
-@opaque("(Tensor rows, Tensor packed, Tensor scales, Tensor zeros) -> Tensor")
-def whole_linear(rows: Tensor, packed: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
-    """(rows - ZERO) W' times a scale for each output, in fp32, with what `_pack` made of W."""
-    return torch.ops.onednn.qlinear_pointwise(
-        rows, 1.0, ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
-    )
-
-
-def _pack(whole: Tensor) -> Tensor:
-    """In oneDNN's own layout."""
-    return torch.ops.onednn.qlinear_prepack(whole.contiguous(), None)
+def _is_native(layer: Any) -> bool:
+    return isinstance(layer, Int8Linear) and layer.is_native

@@ -18,18 +18,23 @@ Operation = TypeVar("Operation", bound=Callable[..., Tensor])
 _LIBRARY = torch.library.Library("dualpath", "DEF")
 
 
-def opaque(schema: str) -> Callable[[Operation], Operation]:
+def opaque(schema: str, *, like: Callable[..., Tensor] | None = None) -> Callable[[Operation], Operation]:
     """Makes a function one that compiled code calls; code that is not compiled calls it directly, at no cost.
 
     Args:
         schema: its arguments and its result in torch's words, "(Tensor x, Tensor? bias) -> Tensor".
+        like: for a function that does not consist of torch's operations: gives an empty tensor like its result. Such a one
+            always runs as an operation, so that whoever counts operations sees it (speed/products.py).
     """
 
     def wrap(function: Operation) -> Operation:
         name = function.__name__
         _LIBRARY.define(name + schema)
-        _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, function, "CompositeExplicitAutograd" if like is None else "CPU")
         operation = getattr(torch.ops.dualpath, name)
+        if like is not None:
+            _LIBRARY.impl(name, like, "Meta")
+            return wraps(function)(lambda *args: operation(*args))  # pyright: ignore[reportReturnType]
 
         @wraps(function)
         def run(*args: object) -> Tensor:

@@ -1,0 +1,97 @@
+/* Layers in int8 as whole passes: what lies between two products never leaves the processor's cache.
+
+     linear      x --whole numbers--> product --scales, bias--> out
+     mlp         x --whole numbers--> product --scales, bias, activation--> whole numbers --> product --> out
+     attention   x --whole numbers--> product --> q, k, v in whole numbers
+                 q k' --scales--> softmax --times the scales of v--> whole numbers --> times v --> out
+
+   Tokens become whole numbers from 0 to 255, of which one stands for zero: the range of each GROUP of a token's values, found
+   when it comes, so that a few large channels spoil few others and a range that lies on one side is used as well as any.
+   Weights lie ready, from -127 to 127 with a scale for each output. The chip's instruction (VNNI) multiplies four bytes
+   without a sign by four with one and sums up in 32 bits; what the zeros add is taken off where a sum starts.
+   native/__init__.py calls this; tests/oracles/int8.py says the same number by number.
+
+   values.h, product.h and attention.h have the parts. */
+
+#include "attention.h"
+
+/* All take rows of fp32 without gaps and share them among `threads` of torch's own threads. */
+
+/* x (rows, inputs) to out (rows, outputs). */
+CHIP void linear(const float *x, int64_t rows, const Weight *w, int64_t kind, float *out, int64_t threads) {
+  const int64_t inputs = whole_panels(w->inputs), block = share(rows, threads);
+#pragma omp parallel for num_threads((int)threads) schedule(dynamic)
+  for (int64_t first = 0; first < rows; first += block) {
+    int64_t count = smaller(block, rows - first);
+    Range *ranges = room(BLOCK * (groups_of(inputs) * sizeof(Range) + inputs));
+    uint8_t *wholes = (uint8_t *)(ranges + BLOCK * groups_of(inputs));
+    whole_rows(x + first * w->inputs, count, w->inputs, w->inputs, wholes, ranges);
+    product(wholes, ranges, count, w, (enum Activation)kind, out + first * w->outputs, w->outputs, 0);
+  }
+}
+
+/* x (rows, inputs) through two layers to out (rows, outputs of the second). */
+CHIP void mlp(const float *x, int64_t rows, const Weight *enter, const Weight *leave, int64_t kind, float *out, int64_t threads) {
+  const int64_t inputs = whole_panels(enter->inputs), inner = whole_panels(enter->outputs), block = share(rows, threads);
+  const int64_t wider = inner > inputs ? inner : inputs;
+#pragma omp parallel for num_threads((int)threads) schedule(dynamic)
+  for (int64_t first = 0; first < rows; first += block) {
+    int64_t count = smaller(block, rows - first);
+    float *values = room(BLOCK * (inner * sizeof(float) + groups_of(wider) * sizeof(Range) + wider));
+    Range *ranges = (Range *)(values + BLOCK * inner);
+    uint8_t *wholes = (uint8_t *)(ranges + BLOCK * groups_of(wider));
+    whole_rows(x + first * enter->inputs, count, enter->inputs, enter->inputs, wholes, ranges);
+    product(wholes, ranges, count, enter, (enum Activation)kind, values, inner, 1);
+    whole_rows(values, count, enter->outputs, inner, wholes, ranges);
+    product(wholes, ranges, count, leave, NONE, out + first * leave->outputs, leave->outputs, 0);
+  }
+}
+
+/* x (pictures, tokens, inputs) to what its tokens find in each other, `found` (pictures, tokens, heads, PANEL); on the way
+   q, k and v (pictures, tokens, 3, heads, PANEL) and their scales (pictures, tokens, 3, heads). */
+CHIP void attention(const float *x, int64_t pictures, int64_t tokens, int64_t heads, float scale, const Weight *qkv, int8_t *wholes,
+                    float *scales, float *found, int64_t threads) {
+  const int64_t rows = pictures * tokens, inputs = whole_panels(qkv->inputs), width = heads * PANEL, block = share(rows, threads);
+#pragma omp parallel for num_threads((int)threads) schedule(dynamic)
+  for (int64_t first = 0; first < rows; first += block) {
+    int64_t count = smaller(block, rows - first);
+    Range *ranges = room(BLOCK * (groups_of(inputs) * sizeof(Range) + inputs));
+    uint8_t *of_x = (uint8_t *)(ranges + BLOCK * groups_of(inputs));
+    whole_rows(x + first * qkv->inputs, count, qkv->inputs, qkv->inputs, of_x, ranges);
+    split(of_x, ranges, count, qkv, wholes + first * 3 * width, scales + first * 3 * heads);
+  }
+#pragma omp parallel for num_threads((int)threads) schedule(dynamic)
+  for (int64_t task = 0; task < pictures * heads; task++) {
+    int64_t picture = task / heads, h = task % heads, first = picture * tokens;
+    const int8_t *q = wholes + first * 3 * width + h * PANEL;
+    const float *of_q = scales + first * 3 * heads + h;
+    head(q, q + width, q + 2 * width, 3 * width, of_q, of_q + heads, of_q + 2 * heads, 3 * heads, tokens, scale,
+         found + first * width + h * PANEL, width);
+  }
+}
+
+/* `times` products of whole numbers (rows, inputs) by packed ones, sums alone: what the chip can do. All is filled up. */
+CHIP void products(const uint8_t *x, int64_t rows, const int8_t *packed, int64_t inputs, int64_t outputs, int64_t times, int32_t *out,
+                   int64_t threads) {
+  const int64_t block = share(rows, 1), blocks = (rows + block - 1) / block;
+  const int16_t nothing[2 * PANEL] = {0};
+#pragma omp parallel for num_threads((int)threads) schedule(dynamic)
+  for (int64_t task = 0; task < times * blocks; task++) {
+    const int64_t t = task / blocks, first = task % blocks * block, last = smaller(first + block, rows);
+    for (int64_t p = 0; p < outputs; p += PANEL)
+      for (int64_t r = first; r < last; r += ROWS) {
+        const uint8_t *at[ROWS];
+        __m512i sums[ROWS][VECTORS];
+        for (int i = 0; i < ROWS; i++) at[i] = x + (t * rows + smaller(r + i, rows - 1)) * inputs;
+        tile(at, (int32_t[ROWS]){0}, packed + (t * outputs + p) * inputs, nothing, inputs / 4, sums);
+        for (int i = 0; i < smaller(ROWS, last - r); i++)
+          for (int j = 0; j < VECTORS; j++) _mm512_storeu_si512(out + (t * rows + r + i) * outputs + p + j * LANES, sums[i][j]);
+      }
+  }
+}
+
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+/* sha256 of the files that this was made from. */
+const char *source(void) { return SOURCE; }
