@@ -46,7 +46,7 @@ def _devices() -> list[dict[str, Any]]:
     cpu = torch.device("cpu")
     taken = "bf16" if has_bf16(cpu) else "fp32"
     told = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {matrix_units()}: precision auto takes {taken}"
-    found = [_entry("cpu", "ok", told)]
+    found = [_entry("cpu", "ok", told), _int8()]
     for index in range(torch.cuda.device_count()):
         name, memory = torch.cuda.get_device_name(index), torch.cuda.get_device_properties(index).total_memory
         kind = "bf16" if has_bf16(torch.device("cuda", index)) else "no bf16"
@@ -54,6 +54,15 @@ def _devices() -> list[dict[str, Any]]:
     if not torch.cuda.is_available():
         found.append(_entry("cuda", "missing", "no CUDA device: training runs on the CPU"))
     return found
+
+
+def _int8() -> dict[str, Any]:
+    from dualpath.nn import native
+
+    why_not = native.why_not()
+    if not why_not:
+        return _entry("int8", "ok", "own layers")
+    return _entry("int8", "missing" if native.wanted() else "ok", f"by oneDNN, without own layers: {why_not}")
 
 
 def _decoder() -> dict[str, Any]:

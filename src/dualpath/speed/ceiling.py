@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from dualpath.engine.machine import describe_machine
-from dualpath.nn.int8 import whole_linear
+from dualpath.nn import native
+from dualpath.nn.onednn import whole_linear
 from dualpath.speed.products import Product
 from dualpath.speed.worker import Work, settle
 
@@ -30,8 +31,8 @@ def products_alone(*, products: Sequence[Sequence[int]], dtype: str, clips: int,
 
     Args:
         products: rows of (b, m, k, n, weights, times).
-        dtype: torch's name of a type; int8 is that of weights alone, all other products are then done in the faster of
-            fp32 and bf16.
+        dtype: torch's name of a type; in int8 products of two computed factors are done in the fastest of int8 (where the
+            library has layers of its own), fp32 and bf16.
         clips: as many as the step that they were counted in.
         device: torch's name of it.
     """
@@ -80,9 +81,10 @@ def _time(way: Callable[[], object], device: torch.device) -> float:
 
 def _ways(product: Product, dtype: torch.dtype, device: torch.device) -> list[Callable[[], object]]:
     if dtype == torch.int8:
+        own = [int8_product(*product[:4])] if native.suits() else []
         if product.weights:
-            return [int8_linear(*product[1:4])]
-        return [*_ways(product, torch.float32, device), *_ways(product, torch.bfloat16, device)]
+            return [*own, int8_linear(*product[1:4])]
+        return [*own, *_ways(product, torch.float32, device), *_ways(product, torch.bfloat16, device)]
     b, m, k, n = product[:4]
     left = torch.randn(b, m, k, device=device).to(dtype)
     right = torch.randn(b, k, n, device=device).to(dtype)
@@ -110,6 +112,15 @@ def packed_linear(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
     """
     packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), x.shape[0])
     return lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+
+
+def int8_product(b: int, m: int, k: int, n: int) -> Callable[[], None]:
+    """b products of (m, k) by (k, n) in int8 by the library's own tiles, to whole numbers; filled up as they need."""
+    inputs, outputs = k + -k % native.PANEL, n + -n % native.PANEL
+    x = torch.randint(0, 256, (b, m, inputs), dtype=torch.uint8)
+    packed = torch.randint(-127, 128, (b, inputs * outputs), dtype=torch.int8)
+    out = torch.empty(b, m, outputs, dtype=torch.int32)
+    return lambda: native.whole_products(x, packed, outputs, out)
 
 
 def int8_linear(m: int, k: int, n: int) -> Callable[[], Tensor]:

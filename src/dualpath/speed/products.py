@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dualpath.nn import native
+
 aten = torch.ops.aten
 
 
@@ -95,6 +97,27 @@ def _whole_linear(args: Sequence[Any], out: Any) -> list[Product]:
     return [Product(1, prod(x.shape[:-1]), k, n, weights=True)]
 
 
+def _native_linear(args: Sequence[Any], out: Any) -> list[Product]:
+    del out
+    x, _, outputs = args
+    return [Product(1, prod(x.shape[:-1]), x.shape[-1], outputs, weights=True)]
+
+
+def _native_mlp(args: Sequence[Any], out: Any) -> list[Product]:
+    del out
+    x, _, _, inner, outputs, _ = args
+    rows = prod(x.shape[:-1])
+    return [Product(1, rows, x.shape[-1], inner, weights=True), Product(1, rows, inner, outputs, weights=True)]
+
+
+def _native_attention(args: Sequence[Any], out: Any) -> list[Product]:
+    x, _, heads, _ = args
+    pictures, tokens, width = out.shape
+    b, each = pictures * heads, width // heads
+    qkv = Product(1, pictures * tokens, x.shape[-1], 3 * width, weights=True)
+    return [qkv, Product(b, tokens, each, tokens), Product(b, tokens, tokens, each)]
+
+
 def _convolution(args: Sequence[Any], out: Any) -> list[Product]:
     """As the product of all patches with the kernels; groups are products of their own."""
     weight, groups = args[1], args[8]
@@ -151,6 +174,9 @@ _COUNTED: dict[Any, Callable[[Sequence[Any], Any], list[Product]]] = {
     aten._scaled_dot_product_flash_attention_backward: _attention_backward,
     aten._scaled_dot_product_efficient_attention_backward: _attention_backward,
     aten._scaled_dot_product_cudnn_attention_backward: _attention_backward,
+    native.OPERATIONS.native_linear: _native_linear,
+    native.OPERATIONS.native_mlp: _native_mlp,
+    native.OPERATIONS.native_attention: _native_attention,
 }
 if torch.backends.mkldnn.is_available():
     _COUNTED[torch.ops.mkldnn._linear_pointwise] = _linear
