@@ -48,9 +48,12 @@ def candidates(batch: int) -> list[Candidate]:
             given = common | {"settings": OURS, "precision": precision}
             label = f"dualpath, {precision}, {mode}"
             found.append(Candidate(label, f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=precision == "int8"))
-        if mode == "training":
-            given = common | {"settings": OURS | {"gradient_checkpointing": True}}
-            found.append(Candidate("dualpath, checkpointing, training", "dualpath.speed.ours:training", given, group=mode))
+        for precision in ("auto", "bf16") if mode == "training" else ():
+            if DTYPES.get(precision) == chosen:
+                continue
+            given = common | {"settings": OURS | {"gradient_checkpointing": True}, "precision": precision}
+            label = f"dualpath, {'' if precision == 'auto' else 'bf16, '}checkpointing, training"
+            found.append(Candidate(label, "dualpath.speed.ours:training", given, group=mode))
         for name in RIVALS:
             given = common | {"settings": {"method": name, "backbone": OURS["backbone"], "num_frames": 8}}
             found.append(Candidate(f"{name}, 8 frames, {mode}", f"dualpath.speed.ours:{mode}", given, group=mode))

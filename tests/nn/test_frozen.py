@@ -106,12 +106,12 @@ def test_mlp_is_timms(dtype: torch.dtype, tolerance: float, activation: Any, bia
 @pytest.mark.parametrize("bias", [True, False])
 def test_patches_are_timms(bias: bool) -> None:
     theirs = frozen(PatchEmbed(32, 8, 3, WIDTH, bias=bias, strict_img_size=False), torch.bfloat16)
-    ours = FrozenPatches.of(theirs)
+    ours = FrozenPatches.of(theirs, whole=False)
     assert ours is not None
     pictures = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(3)).bfloat16()
     close(ours(pictures), copy.deepcopy(theirs).float()(pictures.float()), 2e-2)
-    assert FrozenPatches.of(theirs.float()) is None
-    assert FrozenPatches.of(theirs.bfloat16().requires_grad_(True)) is None
+    assert FrozenPatches.of(theirs.float(), whole=False) is None
+    assert FrozenPatches.of(theirs.bfloat16().requires_grad_(True), whole=False) is None
 
 
 def test_quick_gelu_is_silu_and_plain_weights_are_not_copied() -> None:

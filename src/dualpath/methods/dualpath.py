@@ -41,7 +41,8 @@ def adapted_step(
     if places[0] == "parallel":
         with made_again(normed, None if layer.again else partial(layer.norm1, tokens)):
             added = adapters.attention(layer.keep_read(normed))
-        tokens = layer.keep_read(tokens) + layer.attend_read(normed) + added
+        tokens = layer.keep_read(tokens) + layer.attend_read(normed)
+        tokens += added
     else:
         attended = layer.attend_read(normed if adapters.before is None else adapters.before(normed))
         tokens = layer.keep_read(tokens) + adapters.attention(attended)
@@ -49,7 +50,9 @@ def adapted_step(
     if places[1] == "parallel":
         with made_again(normed, None if layer.again else partial(layer.norm2, tokens)):
             added = adapters.mlp(normed)
-        return tokens + layer.transform(normed) + added
+        tokens = tokens + layer.transform(normed)
+        tokens += added
+        return tokens
     return tokens + adapters.mlp(layer.transform(normed))
 
 

@@ -90,7 +90,7 @@ class VitBackbone(Backbone):
     def _patches(self, pictures: Float[Tensor, "n c h w"]) -> Tensor:
         """What timm's patch_embed gives."""
         if _PATCHES not in self.frozen:
-            self.frozen[_PATCHES] = FrozenPatches.of(self.vit.patch_embed)
+            self.frozen[_PATCHES] = FrozenPatches.of(self.vit.patch_embed, whole=self.in_int8)
         return (self.frozen[_PATCHES] or self.vit.patch_embed)(pictures)
 
     def _frozen_parts(self, number: int) -> tuple[FrozenAttention | None, FrozenMlp | None]:
