@@ -110,6 +110,10 @@ def test_patches_are_timms(bias: bool) -> None:
     assert ours is not None
     pictures = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(3)).bfloat16()
     close(ours(pictures), copy.deepcopy(theirs).float()(pictures.float()), 2e-2)
+    whole = FrozenPatches.of(theirs.float(), whole=True)
+    assert whole is not None
+    found, expected = whole(pictures.float()), theirs.float()(pictures.float())
+    assert 1e-4 < float((found - expected).norm() / expected.norm()) < 2e-2
     assert FrozenPatches.of(theirs.float(), whole=False) is None
     assert FrozenPatches.of(theirs.bfloat16().requires_grad_(True), whole=False) is None
 

@@ -63,7 +63,7 @@ def test_sizes_are_those_of_c() -> None:
 
 
 @needs_native
-@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 1, 1), (5, 40, 7), (7, 64, 96), (3, 386, 65), (2, 1000, 3)])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 1, 1), (5, 40, 7), (7, 64, 96), (3, 770, 65), (2, 1000, 3)])
 def test_linear_as_number_by_number(rows: int, inputs: int, outputs: int) -> None:
     x = drawn(rows, inputs) * 3 + 1
     if rows > 3:
@@ -81,7 +81,7 @@ def test_linear_as_number_by_number(rows: int, inputs: int, outputs: int) -> Non
 @needs_native
 @pytest.mark.parametrize("kind", ["silu", "none", "tanh"])
 def test_mlp_as_number_by_number(kind: str) -> None:
-    x, enter, leave = drawn(9, 50), parameters(390, 50), parameters(70, 390, seed=3)
+    x, enter, leave = drawn(9, 50), parameters(780, 50), parameters(20, 780, seed=3)
     layers = Int8Linear(*enter), Int8Linear(*leave)
     found = int8.mlp(x, *layers, kind)
     assert found is not None

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-GROUP = 384
+GROUP = 768
 
 
 def int8_linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ SOURCES = sorted(Path(__file__).parent.glob("*.[ch]"))
 LIBRARY = Path(__file__).with_name("_int8.so")
 PANEL = 64
 """Outputs of a panel; and the only width of a head that `attention` knows."""
-GROUP = 384
+GROUP = 768
 """Inputs that share a range."""
 ACTIVATIONS = ("identity", "silu", "none", "tanh")
 """As int8.c counts them; "none" and "tanh" are kinds of GELU, as torch calls them."""

@@ -7,7 +7,7 @@
 
 #define ROWS 6
 #define PANEL 64
-#define GROUP 384 /* values of a token that share a range */
+#define GROUP 768 /* values of a token that share a range */
 #define LANES 16
 #define VECTORS (PANEL / LANES)
 #define BLOCK 66 /* the most rows that a core takes at a time: what it makes of them fits its cache */
