@@ -45,7 +45,7 @@ def compile_library() -> str:
     # OpenMP's functions are left open: the library takes those that torch has loaded, and so shares its threads.
     compiler = shlex.split(os.environ.get("CC", "cc"))
     commands = (
-        [*compiler, "-O3", "-fopenmp", "-fPIC", f'-DSOURCE="{digest}"', "-c", str(source), "-o", f"{made}.o"],
+        [*compiler, "-O3", "-fno-strict-aliasing", "-fopenmp", "-fPIC", f'-DSOURCE="{digest}"', "-c", str(source), "-o", f"{made}.o"],
         [*compiler, "-shared", f"{made}.o", "-o", str(made)],
     )
     try:
