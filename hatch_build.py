@@ -44,8 +44,9 @@ def compile_library() -> str:
     made = library.with_suffix(f".{os.getpid()}.tmp")
     # OpenMP's functions are left open: the library takes those that torch has loaded, and so shares its threads.
     compiler = shlex.split(os.environ.get("CC", "cc"))
+    flags = ["-O3", "-fno-strict-aliasing", "-fopenmp", "-fPIC", f'-DSOURCE="{digest}"']
     commands = (
-        [*compiler, "-O3", "-fno-strict-aliasing", "-fopenmp", "-fPIC", f'-DSOURCE="{digest}"', "-c", str(source), "-o", f"{made}.o"],
+        [*compiler, *flags, "-c", str(source), "-o", f"{made}.o"],
         [*compiler, "-shared", f"{made}.o", "-o", str(made)],
     )
     try:
