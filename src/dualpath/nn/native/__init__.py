@@ -120,7 +120,7 @@ def unpack(packed: list[Tensor], outputs: int, inputs: int) -> Int8[Tensor, "o i
 def native_linear(x: Float[Tensor, "*n i"], weight: list[Tensor], outputs: int) -> Float[Tensor, "*n o"]:
     """x W' + b."""
     x, out = x.contiguous(), _like(x, outputs)
-    _call("linear", x, _rows(x), _weight(weight, outputs, x.shape[-1]), 0, out)
+    _call("linear", x, _rows(x), _weight(weight, outputs, x.shape[-1]), out)
     return out
 
 

@@ -18,7 +18,7 @@
 /* All take rows of fp32 without gaps and share them among `threads` of torch's own threads. */
 
 /* x (rows, inputs) to out (rows, outputs). */
-CHIP void linear(const float *x, int64_t rows, const Weight *w, int64_t kind, float *out, int64_t threads) {
+CHIP void linear(const float *x, int64_t rows, const Weight *w, float *out, int64_t threads) {
   const int64_t inputs = whole_panels(w->inputs), block = share(rows, threads);
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t first = 0; first < rows; first += block) {
@@ -26,7 +26,7 @@ CHIP void linear(const float *x, int64_t rows, const Weight *w, int64_t kind, fl
     Range *ranges = room(BLOCK * (groups_of(inputs) * sizeof(Range) + inputs));
     uint8_t *wholes = (uint8_t *)(ranges + BLOCK * groups_of(inputs));
     whole_rows(x + first * w->inputs, count, w->inputs, w->inputs, wholes, ranges);
-    product(wholes, ranges, count, w, (enum Activation)kind, out + first * w->outputs, w->outputs, 0);
+    product(wholes, ranges, count, w, NONE, out + first * w->outputs, w->outputs, 0);
   }
 }
 
