@@ -145,7 +145,7 @@ def native_mlp(
 def native_attention(x: Float[Tensor, "n l d"], weight: list[Tensor], heads: int, scale: float) -> Float[Tensor, "n l e"]:
     """What tokens find in each other, before the last product; queries, keys, values and weights in int8 too."""
     x, width = x.contiguous(), heads * PANEL
-    whole, scales = x.new_empty(*x.shape[:2], 3 * width, dtype=torch.int8), x.new_empty(*x.shape[:2], 3 * heads)
+    whole, scales = x.new_empty(*x.shape[:2], 3 * width, dtype=torch.int8), x.new_empty(3 * heads, *x.shape[:2])
     found = _like(x, width)
     qkv = _weight(weight, 3 * width, x.shape[-1])
     _call("attention", x, x.shape[0], x.shape[1], heads, scale, qkv, whole, scales, found)

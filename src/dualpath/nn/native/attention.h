@@ -48,7 +48,8 @@ INLINE void score(const uint8_t *const rows[ROWS], const float *of_queries, cons
                   const float *of_keys, int64_t left, int vectors, float *scores, int64_t stride, __m512 top[ROWS]) {
   static const int32_t middles[ROWS] = {MIDDLE, MIDDLE, MIDDLE, MIDDLE, MIDDLE, MIDDLE};
   __m512i sums[ROWS][VECTORS];
-  (vectors == 1 ? narrow_tile : tile)(rows, middles, keys, starts, PANEL / 4, sums);
+  Ahead ahead = {keys, 0};
+  (vectors == 1 ? narrow_tile : tile)(rows, middles, keys, starts, PANEL / 4, &ahead, sums);
   for (int i = 0; i < ROWS; i++)
     for (int j = 0; j < vectors; j++) {
       __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][j]), _mm512_set1_ps(of_queries[i]));
@@ -77,10 +78,10 @@ INLINE float soften(float *scores, float top, const float *of_values, int64_t to
   return largest / 255.0f / _mm512_reduce_add_ps(sum);
 }
 
-/* What is found by the tokens of a picture in one head. q, k and v are `stride` bytes a token, their scales `scales_stride`
-   numbers; out is (tokens, PANEL) of rows `out_stride` long. */
+/* What is found by the tokens of a picture in one head. q, k and v are `stride` bytes a token; out is (tokens, PANEL) of rows
+   `out_stride` long. */
 INLINE void head(const int8_t *q, const int8_t *k, const int8_t *v, int64_t stride, const float *of_q, const float *of_k,
-                 const float *of_v, int64_t scales_stride, int64_t tokens, float scale, float *out, int64_t out_stride) {
+                 const float *of_v, int64_t tokens, float scale, float *out, int64_t out_stride) {
   const int64_t filled = whole_panels(tokens);
   char *bytes = room(filled * (2 * PANEL + 3 * 4 + ROWS * 5));
   int8_t *keys = (int8_t *)bytes, *values = keys + filled * PANEL;
@@ -99,8 +100,8 @@ INLINE void head(const int8_t *q, const int8_t *k, const int8_t *v, int64_t stri
   }
   for (int64_t t = 0; t < filled; t += 4) pack_values(v + t * stride, stride, tokens - t, values + t * PANEL);
   for (int64_t t = 0; t < filled; t++) {
-    of_keys[t] = t < tokens ? of_k[t * scales_stride] : 0;
-    of_values[t] = t < tokens ? of_v[t * scales_stride] : 0;
+    of_keys[t] = t < tokens ? of_k[t] : 0;
+    of_values[t] = t < tokens ? of_v[t] : 0;
   }
 
   for (int64_t r = 0; r < tokens; r += ROWS) {
@@ -112,7 +113,7 @@ INLINE void head(const int8_t *q, const int8_t *k, const int8_t *v, int64_t stri
       int64_t row = smaller(r + i, tokens - 1);
       _mm512_storeu_si512(queries[i], _mm512_xor_si512(_mm512_loadu_si512(q + row * stride), middle));
       at[i] = queries[i];
-      of_queries[i] = of_q[row * scales_stride] * scale;
+      of_queries[i] = of_q[row] * scale;
       top[i] = _mm512_set1_ps(-3e38f);
     }
     int64_t t = 0;
@@ -126,7 +127,8 @@ INLINE void head(const int8_t *q, const int8_t *k, const int8_t *v, int64_t stri
       at[i] = weights + i * filled;
     }
     __m512i sums[ROWS][VECTORS];
-    tile(at, (int32_t[ROWS]){0}, values, nothing, (tokens + 3) / 4, sums);
+    Ahead ahead = {values, 0};
+    tile(at, (int32_t[ROWS]){0}, values, nothing, (tokens + 3) / 4, &ahead, sums);
     for (int i = 0; i < smaller(ROWS, tokens - r); i++)
       for (int j = 0; j < VECTORS; j++)
         _mm512_storeu_ps(out + (r + i) * out_stride + j * LANES, _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][j]), _mm512_set1_ps(factors[i])));

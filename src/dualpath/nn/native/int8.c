@@ -26,29 +26,32 @@ CHIP void linear(const float *x, int64_t rows, const Weight *w, float *out, int6
     Range *ranges = room(BLOCK * (groups_of(inputs) * sizeof(Range) + inputs));
     uint8_t *wholes = (uint8_t *)(ranges + BLOCK * groups_of(inputs));
     whole_rows(x + first * w->inputs, count, w->inputs, w->inputs, wholes, ranges);
-    product(wholes, ranges, count, w, NONE, out + first * w->outputs, w->outputs, 0);
+    product(wholes, ranges, count, w, 0, w->outputs, w->packed, NONE, out + first * w->outputs, w->outputs, 0);
   }
 }
 
 /* x (rows, inputs) through two layers to out (rows, outputs of the second). */
 CHIP void mlp(const float *x, int64_t rows, const Weight *enter, const Weight *leave, int64_t kind, float *out, int64_t threads) {
   const int64_t inputs = whole_panels(enter->inputs), inner = whole_panels(enter->outputs), block = share(rows, threads);
-  const int64_t wider = inner > inputs ? inner : inputs;
+  const int64_t groups = groups_of(inner);
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t first = 0; first < rows; first += block) {
     int64_t count = smaller(block, rows - first);
-    float *values = room(BLOCK * (inner * sizeof(float) + groups_of(wider) * sizeof(Range) + wider));
-    Range *ranges = (Range *)(values + BLOCK * inner);
-    uint8_t *wholes = (uint8_t *)(ranges + BLOCK * groups_of(wider));
+    float *values = room(BLOCK * (GROUP * sizeof(float) + (groups_of(inputs) + groups) * sizeof(Range) + inputs + inner));
+    Range *ranges = (Range *)(values + BLOCK * GROUP), *inner_ranges = ranges + BLOCK * groups_of(inputs);
+    uint8_t *wholes = (uint8_t *)(inner_ranges + BLOCK * groups), *inner_wholes = wholes + BLOCK * inputs;
     whole_rows(x + first * enter->inputs, count, enter->inputs, enter->inputs, wholes, ranges);
-    product(wholes, ranges, count, enter, (enum Activation)kind, values, inner, 1);
-    whole_rows(values, count, enter->outputs, inner, wholes, ranges);
-    product(wholes, ranges, count, leave, NONE, out + first * leave->outputs, leave->outputs, 0);
+    for (int64_t g = 0; g < groups; g++) { /* a range needs all values of its group, so that no more of them are ever there */
+      const int64_t from = g * GROUP, to = smaller(from + GROUP, enter->outputs);
+      product(wholes, ranges, count, enter, from, to, leave->packed, (enum Activation)kind, values, GROUP, 1);
+      for (int64_t r = 0; r < count; r++) inner_ranges[r * groups + g] = whole_group(values + r * GROUP, to - from, inner_wholes + r * inner + from);
+    }
+    product(inner_wholes, inner_ranges, count, leave, 0, leave->outputs, enter->packed, NONE, out + first * leave->outputs, leave->outputs, 0);
   }
 }
 
 /* x (pictures, tokens, inputs) to what its tokens find in each other, `found` (pictures, tokens, heads, PANEL); on the way
-   q, k and v (pictures, tokens, 3, heads, PANEL) and their scales (pictures, tokens, 3, heads). */
+   q, k and v (pictures, tokens, 3, heads, PANEL) and their scales (3, heads, pictures, tokens). */
 CHIP void attention(const float *x, int64_t pictures, int64_t tokens, int64_t heads, float scale, const Weight *qkv, int8_t *wholes,
                     float *scales, float *found, int64_t threads) {
   const int64_t rows = pictures * tokens, inputs = whole_panels(qkv->inputs), width = heads * PANEL, block = share(rows, threads);
@@ -58,14 +61,14 @@ CHIP void attention(const float *x, int64_t pictures, int64_t tokens, int64_t he
     Range *ranges = room(BLOCK * (groups_of(inputs) * sizeof(Range) + inputs));
     uint8_t *of_x = (uint8_t *)(ranges + BLOCK * groups_of(inputs));
     whole_rows(x + first * qkv->inputs, count, qkv->inputs, qkv->inputs, of_x, ranges);
-    split(of_x, ranges, count, qkv, wholes + first * 3 * width, scales + first * 3 * heads);
+    split(of_x, ranges, count, qkv, wholes + first * 3 * width, scales + first, rows);
   }
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t task = 0; task < pictures * heads; task++) {
     int64_t picture = task / heads, h = task % heads, first = picture * tokens;
     const int8_t *q = wholes + first * 3 * width + h * PANEL;
-    const float *of_q = scales + first * 3 * heads + h;
-    head(q, q + width, q + 2 * width, 3 * width, of_q, of_q + heads, of_q + 2 * heads, 3 * heads, tokens, scale,
+    const float *of_q = scales + h * rows + first;
+    head(q, q + width, q + 2 * width, 3 * width, of_q, of_q + heads * rows, of_q + 2 * heads * rows, tokens, scale,
          found + first * width + h * PANEL, width);
   }
 }
@@ -78,15 +81,18 @@ CHIP void products(const uint8_t *x, int64_t rows, const int8_t *packed, int64_t
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t task = 0; task < times * blocks; task++) {
     const int64_t t = task / blocks, first = task % blocks * block, last = smaller(first + block, rows);
-    for (int64_t p = 0; p < outputs; p += PANEL)
+    for (int64_t p = 0; p < outputs; p += PANEL) {
+      const int8_t *panel = packed + (t * outputs + p) * inputs;
+      Ahead ahead = fetch(panel + PANEL * inputs, PANEL * inputs, (last - first + ROWS - 1) / ROWS * inputs / 4);
       for (int64_t r = first; r < last; r += ROWS) {
         const uint8_t *at[ROWS];
         __m512i sums[ROWS][VECTORS];
         for (int i = 0; i < ROWS; i++) at[i] = x + (t * rows + smaller(r + i, rows - 1)) * inputs;
-        tile(at, (int32_t[ROWS]){0}, packed + (t * outputs + p) * inputs, nothing, inputs / 4, sums);
+        tile(at, (int32_t[ROWS]){0}, panel, nothing, inputs / 4, &ahead, sums);
         for (int i = 0; i < smaller(ROWS, last - r); i++)
           for (int j = 0; j < VECTORS; j++) _mm512_storeu_si512(out + (t * rows + r + i) * outputs + p + j * LANES, sums[i][j]);
       }
+    }
   }
 }
 
