@@ -17,7 +17,8 @@ def writing(name: str, log: Path, **settings: int) -> Candidate:
     return Candidate(name, "makers:writes", {"name": name, "log": str(log)} | settings, folder=HERE)
 
 
-def test_candidates_take_turns(tmp_path: Path) -> None:
+def test_candidates_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with it, what a candidate prints cannot come late
     log = tmp_path / "log"
     asked = [writing("a", log), Candidate("b", "makers:refuses", folder=HERE), writing("c", log, clips=4, fails_at=3)]
     told: list[tuple[int, str]] = []

@@ -65,6 +65,7 @@ def serve() -> None:
     """Answers the parent until it closes the pipe."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not answer in our place
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]  # nor have the last word of a failure
 
     def answer(told: Mapping[str, Any]) -> None:
         answers.write(json.dumps(told) + "\n")
