@@ -1,6 +1,6 @@
 """Makes nn/native/_int8.so of the C beside it while dualpath is installed, where there is a C compiler; else goes without.
 
-Nothing but int8 on processors with AVX512-VNNI uses it, and that has a slower way of its own (nn/int8.py).
+Nothing but int8 on processors with VNNI uses it, and that has a slower way of its own (nn/int8.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HERE = Path(__file__).resolve().parent / "src/dualpath/nn/native"
 LIBRARY = "_int8.so"
+LANES = (16, 8)
+"""For AVX512, for AVX2: as lanes.h knows them."""
 
 
 class Build(BuildHookInterface):
@@ -44,20 +46,28 @@ def compile_library() -> str:
     made = library.with_suffix(f".{os.getpid()}.tmp")
     # OpenMP's functions are left open: the library takes those that torch has loaded, and so shares its threads.
     compiler = shlex.split(os.environ.get("CC", "cc"))
-    flags = ["-O3", "-fno-strict-aliasing", "-fopenmp", "-fPIC", f'-DSOURCE="{digest}"']
-    commands = (
-        [*compiler, *flags, "-c", str(source), "-o", f"{made}.o"],
-        [*compiler, "-shared", f"{made}.o", "-o", str(made)],
-    )
+    flags = ["-O3", "-ffp-contract=fast", "-fno-strict-aliasing", "-fopenmp", "-fPIC", f'-DSOURCE="{digest}"']
+    objects: list[str] = []
+    problem = ""
     try:
-        for command in commands:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        made.replace(library)
+        for lanes in LANES:  # an old compiler may know one kind of chip alone
+            problem = _run([*compiler, *flags, f"-DLANES={lanes}", "-c", str(source), "-o", f"{made}.{lanes}.o"]) or problem
+            objects += [f"{made}.{lanes}.o"] * Path(f"{made}.{lanes}.o").is_file()
+        problem = _run([*compiler, "-shared", *objects, "-o", str(made)]) if objects else problem
+        if not problem:
+            made.replace(library)
+    finally:
+        for file in (*objects, str(made)):
+            Path(file).unlink(missing_ok=True)
+    return problem
+
+
+def _run(command: list[str]) -> str:
+    """Empty, or the first line of what went wrong."""
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as problem:
         return (problem.stderr or str(problem)).strip().splitlines()[0]
     except OSError as problem:
         return str(problem)
-    finally:
-        Path(f"{made}.o").unlink(missing_ok=True)
-        made.unlink(missing_ok=True)
     return ""

@@ -61,7 +61,7 @@ def _int8() -> dict[str, Any]:
 
     why_not = native.why_not()
     if not why_not:
-        return _entry("int8", "ok", "own layers")
+        return _entry("int8", "ok", f"own layers, {native.lanes()} numbers at once")
     return _entry("int8", "missing" if native.wanted() else "ok", f"by oneDNN, without own layers: {why_not}")
 
 

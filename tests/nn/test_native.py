@@ -24,7 +24,14 @@ from families import family_backbone
 from oracles.int8 import GROUP, native_attention, native_linear, native_mlp
 from tiny import random_clips
 
-needs_native = pytest.mark.skipif(not native.suits(), reason=f"no own layers in int8: {native.why_not()}")
+
+@pytest.fixture(params=native.NEEDED)
+def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Both kinds of chips, where this one can do what both do."""
+    if not native.suits() or request.param not in native.kinds():
+        pytest.skip(f"no own layers with {request.param} lanes")
+    monkeypatch.setattr(native, "lanes", lambda: request.param)
+    return request.param
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -62,7 +69,7 @@ def test_sizes_are_those_of_c() -> None:
     assert native.ACTIVATIONS == ("identity", "silu", "none", "tanh")
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 1, 1), (5, 40, 7), (7, 64, 96), (3, 770, 65), (2, 1000, 3)])
 def test_linear_as_number_by_number(rows: int, inputs: int, outputs: int) -> None:
     x = drawn(rows, inputs) * 3 + 1
@@ -78,7 +85,7 @@ def test_linear_as_number_by_number(rows: int, inputs: int, outputs: int) -> Non
     np.testing.assert_allclose(layer(x).numpy(), expected, rtol=2e-5, atol=2e-5)
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize("kind", ["silu", "none", "tanh"])
 def test_mlp_as_number_by_number(kind: str) -> None:
     x, enter, leave = drawn(9, 50), parameters(780, 50), parameters(20, 780, seed=3)
@@ -93,7 +100,7 @@ def test_mlp_as_number_by_number(kind: str) -> None:
     assert 0.002 < off(found, exact.numpy()) < 0.02
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize("reach", [1.0, 30.0, 3e4])
 @pytest.mark.parametrize("kind", ["silu", "none", "tanh"])
 def test_activations_are_torchs(kind: str, reach: float) -> None:
@@ -106,7 +113,7 @@ def test_activations_are_torchs(kind: str, reach: float) -> None:
     torch.testing.assert_close(found, expected, rtol=3e-6, atol=1e-6)
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize("tokens", [1, 5, 17, 50, 65, 80])
 def test_attention_as_number_by_number(tokens: int) -> None:
     x, (weight, bias) = drawn(2, tokens, 30), parameters(3 * 2 * 64, 30)
@@ -120,7 +127,7 @@ def test_attention_as_number_by_number(tokens: int) -> None:
     assert 0.002 < off(found, exact.numpy()) < 0.04
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 def test_nothing_depends_on_threads_or_company(threads: int) -> None:
     x, wide = drawn(4, 50, 64), Int8Linear(*parameters(3 * 64, 64))
     enter, leave = Int8Linear(*parameters(100, 64)), Int8Linear(*parameters(64, 100))
@@ -133,7 +140,7 @@ def test_nothing_depends_on_threads_or_company(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_no_number_shows_and_stays_where_it_is(odd: float) -> None:
     x, wide = drawn(2, 20, 64), Int8Linear(*parameters(3 * 64, 64))
@@ -162,7 +169,7 @@ def test_packing_loses_nothing(outputs: int, inputs: int, seed: int) -> None:
     assert torch.equal(again[1][:outputs], torch.full((outputs,), 2.0))
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 def test_gradients_are_refused() -> None:
     x, wide = drawn(1, 20, 64).requires_grad_(), Int8Linear(*parameters(3 * 64, 64))
     for layer in (
@@ -173,7 +180,7 @@ def test_gradients_are_refused() -> None:
             layer(x)
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 def test_whoever_looks_on_sees_the_attention() -> None:
     backbone = family_backbone("CLIP", embed_dim=128, num_heads=2)
     backbone.store_in_int8()
@@ -184,7 +191,7 @@ def test_whoever_looks_on_sees_the_attention() -> None:
     torch.testing.assert_close(seen[0].sum(dim=-1), torch.ones(seen[0].shape[:-1]))
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 def test_its_products_are_counted() -> None:
     backbone = family_backbone("CLIP", embed_dim=128, num_heads=2)
     pictures = random_clips(3, size=backbone.size)
@@ -198,7 +205,7 @@ def test_its_products_are_counted() -> None:
     assert count() == plain > 0
 
 
-@needs_native
+@pytest.mark.usefixtures("lanes")
 def test_products_alone() -> None:
     """What the ceiling is measured with multiplies, too."""
     whole = torch.randint(-127, 128, (2, 128, 64), dtype=torch.int8)
@@ -209,9 +216,27 @@ def test_products_alone() -> None:
     assert torch.equal(out, (x.int() @ whole.int().transpose(1, 2)).int())
 
 
+@pytest.mark.parametrize(
+    ("has", "lanes"),
+    [
+        (("avx2", "fma3", "avx_vnni"), 8),
+        (("avx2", "fma3"), 0),
+        (("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni"), 16),
+    ],
+)
+def test_chips(monkeypatch: pytest.MonkeyPatch, has: tuple[str, ...], lanes: int) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(has, True) | {"architecture": "x86_64"})
+    assert native.lanes.__wrapped__() == lanes
+    monkeypatch.setattr(native, "lanes", lambda: lanes)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert native.wanted() == (lanes > 0)
+    if not lanes:
+        assert native.why_not.__wrapped__() == "the processor has no VNNI"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert native.why_not.__wrapped__() == "the processor has AMX"
+
+
 def test_another_source_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(native, "wanted", lambda: False)
-    assert native.why_not.__wrapped__().startswith("the processor has")
     monkeypatch.setattr(native, "wanted", lambda: True)
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.so")
     assert native.why_not.__wrapped__() == "they were not compiled: install a C compiler, then dualpath again"
@@ -219,3 +244,5 @@ def test_another_source_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         monkeypatch.undo()
         monkeypatch.setattr(native, "SOURCES", native.SOURCES[:1])
         assert native.why_not.__wrapped__() == "they were compiled from another version: install dualpath again"
+        monkeypatch.setattr(native, "lanes", lambda: 4)
+        assert native.why_not.__wrapped__().startswith("the C compiler did not know this kind of processor")

@@ -1,5 +1,7 @@
 """The layers of int8.c: there if they were compiled when dualpath was installed (hatch_build.py) and the chip suits them.
 
+The library has all of them twice, for AVX512 and for AVX2.
+
 A layer is four tensors, outputs o and inputs i filled up with zeros to multiples of 64:
 
     whole numbers   (o / 64, i / 4, 64, 4) int8
@@ -28,6 +30,8 @@ PANEL = 64
 """Outputs of a panel; and the only width of a head that `attention` knows."""
 GROUP = 768
 """Inputs that share a range."""
+NEEDED = {16: ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni"), 8: ("avx2", "fma3", "avx_vnni")}
+"""What a chip must know to compute with so many numbers at once, by torch's names."""
 ACTIVATIONS = ("identity", "silu", "none", "tanh")
 """As int8.c counts them; "none" and "tanh" are kinds of GELU, as torch calls them."""
 
@@ -53,25 +57,42 @@ def suits() -> bool:
 
 def wanted() -> bool:
     """Whether the chip is one that int8.c is for: it has its instructions, and no AMX, which oneDNN's products know."""
-    vnni = torch.cpu._is_vnni_supported() and torch.cpu._is_avx512_supported()
-    return bool(vnni and not torch.cpu._is_amx_tile_supported())
+    return lanes() > 0 and not torch.cpu._is_amx_tile_supported()
+
+
+@cache
+def lanes() -> int:
+    """How many numbers at once int8.c computes with here (lanes.h): 16, 8, or 0 where the chip has no VNNI."""
+    return next(iter(kinds()), 0)
+
+
+def kinds() -> list[int]:
+    """All of `lanes` that the chip can do, the fastest first."""
+    has = torch.cpu.get_capabilities()
+    return [count for count, needed in NEEDED.items() if all(has.get(name) for name in needed)]
 
 
 @cache
 def why_not() -> str:
     """Why int8.c is not used; empty if it is."""
     if not wanted():
-        return "the processor has AMX" if torch.cpu._is_amx_tile_supported() else "the processor has no AVX512-VNNI"
+        return "the processor has AMX" if torch.cpu._is_amx_tile_supported() else "the processor has no VNNI"
     if not LIBRARY.is_file():
         return "they were not compiled: install a C compiler, then dualpath again"
     try:
-        source = _library().source
+        source = _function("source")
     except OSError as problem:
         return f"they cannot be loaded: {problem}"
+    except AttributeError:
+        return "the C compiler did not know this kind of processor: install a newer one, then dualpath again"
     source.restype = ctypes.c_char_p
     if source().decode() != hashlib.sha256(b"".join(file.read_bytes() for file in SOURCES)).hexdigest():
         return "they were compiled from another version: install dualpath again"
     return ""
+
+
+def _function(name: str) -> Any:
+    return getattr(_library(), f"{name}_{lanes()}")
 
 
 @cache
@@ -182,7 +203,7 @@ def _weight(parts: list[Tensor], outputs: int, inputs: int) -> _Weight:
 
 
 def _call(name: str, *given: Any) -> None:
-    getattr(_library(), name)(*map(_c, given), _c(torch.get_num_threads()))
+    _function(name)(*map(_c, given), _c(torch.get_num_threads()))
 
 
 def _c(value: Any) -> Any:

@@ -15,10 +15,15 @@
 
 #include "attention.h"
 
+/* linear_16, linear_8 ... */
+#define JOIN(name, lanes) name##_##lanes
+#define WITH(name, lanes) JOIN(name, lanes)
+#define NAME(name) WITH(name, LANES)
+
 /* All take rows of fp32 without gaps and share them among `threads` of torch's own threads. */
 
 /* x (rows, inputs) to out (rows, outputs). */
-CHIP void linear(const float *x, int64_t rows, const Weight *w, float *out, int64_t threads) {
+CHIP void NAME(linear)(const float *x, int64_t rows, const Weight *w, float *out, int64_t threads) {
   const int64_t inputs = whole_panels(w->inputs), block = share(rows, threads);
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t first = 0; first < rows; first += block) {
@@ -31,7 +36,7 @@ CHIP void linear(const float *x, int64_t rows, const Weight *w, float *out, int6
 }
 
 /* x (rows, inputs) through two layers to out (rows, outputs of the second). */
-CHIP void mlp(const float *x, int64_t rows, const Weight *enter, const Weight *leave, int64_t kind, float *out, int64_t threads) {
+CHIP void NAME(mlp)(const float *x, int64_t rows, const Weight *enter, const Weight *leave, int64_t kind, float *out, int64_t threads) {
   const int64_t inputs = whole_panels(enter->inputs), inner = whole_panels(enter->outputs), block = share(rows, threads);
   const int64_t groups = groups_of(inner);
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
@@ -52,7 +57,7 @@ CHIP void mlp(const float *x, int64_t rows, const Weight *enter, const Weight *l
 
 /* x (pictures, tokens, inputs) to what its tokens find in each other, `found` (pictures, tokens, heads, PANEL); on the way
    q, k and v (pictures, tokens, 3, heads, PANEL) and their scales (3, heads, pictures, tokens). */
-CHIP void attention(const float *x, int64_t pictures, int64_t tokens, int64_t heads, float scale, const Weight *qkv, int8_t *wholes,
+CHIP void NAME(attention)(const float *x, int64_t pictures, int64_t tokens, int64_t heads, float scale, const Weight *qkv, int8_t *wholes,
                     float *scales, float *found, int64_t threads) {
   const int64_t rows = pictures * tokens, inputs = whole_panels(qkv->inputs), width = heads * PANEL, block = share(rows, threads);
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
@@ -74,7 +79,7 @@ CHIP void attention(const float *x, int64_t pictures, int64_t tokens, int64_t he
 }
 
 /* `times` products of whole numbers (rows, inputs) by packed ones, sums alone: what the chip can do. All is filled up. */
-CHIP void products(const uint8_t *x, int64_t rows, const int8_t *packed, int64_t inputs, int64_t outputs, int64_t times, int32_t *out,
+CHIP void NAME(products)(const uint8_t *x, int64_t rows, const int8_t *packed, int64_t inputs, int64_t outputs, int64_t times, int32_t *out,
                    int64_t threads) {
   const int64_t block = share(rows, 1), blocks = (rows + block - 1) / block;
   const int16_t nothing[2 * PANEL] = {0};
@@ -86,11 +91,11 @@ CHIP void products(const uint8_t *x, int64_t rows, const int8_t *packed, int64_t
       Ahead ahead = fetch(panel + PANEL * inputs, PANEL * inputs, (last - first + ROWS - 1) / ROWS * inputs / 4);
       for (int64_t r = first; r < last; r += ROWS) {
         const uint8_t *at[ROWS];
-        __m512i sums[ROWS][VECTORS];
+        Ints sums[ROWS][VECTORS];
         for (int i = 0; i < ROWS; i++) at[i] = x + (t * rows + smaller(r + i, rows - 1)) * inputs;
         tile(at, (int32_t[ROWS]){0}, panel, nothing, inputs / 4, &ahead, sums);
         for (int i = 0; i < smaller(ROWS, last - r); i++)
-          for (int j = 0; j < VECTORS; j++) _mm512_storeu_si512(out + (t * rows + r + i) * outputs + p + j * LANES, sums[i][j]);
+          for (int j = 0; j < VECTORS; j++) store_ints(out + (t * rows + r + i) * outputs + p + j * LANES, sums[i][j]);
       }
     }
   }
@@ -100,4 +105,4 @@ CHIP void products(const uint8_t *x, int64_t rows, const int8_t *packed, int64_t
 #define SOURCE ""
 #endif
 /* sha256 of the files that this was made from. */
-const char *source(void) { return SOURCE; }
+const char *NAME(source)(void) { return SOURCE; }

@@ -19,53 +19,72 @@ typedef struct {
   int64_t pace;
 } Ahead;
 
-INLINE Ahead fetch(const int8_t *from, int64_t bytes, int64_t steps) { return (Ahead){from, (bytes + steps - 1) / steps}; }
+/* A span is as many vectors of outputs as the chip's registers have room for the sums of: 24 of 32, or 12 of 16. */
+#define SPAN (LANES == 16 ? 4 : 2)
+#define SIXTEEN (16 / LANES)
 
-/* A tile is ROWS rows by PANEL outputs: its sums fill 24 of the 32 registers. */
-#define START(i)                                                                                              \
-  const __m512i z##i = _mm512_set1_epi32(zeros[i] | zeros[i] << 23); /* as pairs: once, and 128 times */     \
-  __m512i s##i##0 = _mm512_dpwssd_epi32(none, z##i, b0), s##i##1 = _mm512_dpwssd_epi32(none, z##i, b1);       \
-  __m512i s##i##2 = _mm512_dpwssd_epi32(none, z##i, b2), s##i##3 = _mm512_dpwssd_epi32(none, z##i, b3);
-#define ADD(i)                                                              \
-  {                                                                         \
-    __m512i a = _mm512_set1_epi32(*(const int32_t *)(rows[i] + 4 * k));     \
-    s##i##0 = _mm512_dpbusd_epi32(s##i##0, a, b0);                          \
-    if (vectors > 1) s##i##1 = _mm512_dpbusd_epi32(s##i##1, a, b1);         \
-    if (vectors > 2) s##i##2 = _mm512_dpbusd_epi32(s##i##2, a, b2);         \
-    if (vectors > 3) s##i##3 = _mm512_dpbusd_epi32(s##i##3, a, b3);         \
+INLINE Ahead fetch(const int8_t *from, int64_t bytes, int64_t steps) {
+  steps *= VECTORS / SPAN;
+  return (Ahead){from, (bytes + steps - 1) / steps};
+}
+
+#define START(i)                                                                                         \
+  const Ints z##i = all_ints(zeros[i] | zeros[i] << 23); /* as pairs: once, and 128 times */            \
+  Ints s##i##0 = add_pairs(none, z##i, b0), s##i##1 = vectors > 1 ? add_pairs(none, z##i, b1) : none;    \
+  Ints s##i##2 = vectors > 2 ? add_pairs(none, z##i, b2) : none, s##i##3 = vectors > 3 ? add_pairs(none, z##i, b3) : none;
+#define ADD(i)                                                     \
+  {                                                                \
+    Ints a = all_ints(*(const int32_t *)(rows[i] + 4 * k));        \
+    s##i##0 = add_fours(s##i##0, a, b0);                           \
+    if (vectors > 1) s##i##1 = add_fours(s##i##1, a, b1);          \
+    if (vectors > 2) s##i##2 = add_fours(s##i##2, a, b2);          \
+    if (vectors > 3) s##i##3 = add_fours(s##i##3, a, b3);          \
   }
-#define GIVE(i) sums[i][0] = s##i##0, sums[i][1] = s##i##1, sums[i][2] = s##i##2, sums[i][3] = s##i##3;
+#define GIVE(i)                                    \
+  sums[i][at] = s##i##0;                           \
+  if (vectors > 1) sums[i][at + 1] = s##i##1;      \
+  if (vectors > 2) sums[i][at + 2] = s##i##2;      \
+  if (vectors > 3) sums[i][at + 3] = s##i##3;
 
-/* ROWS rows by the first `vectors` sixteens of a panel, over 4 `quads` inputs. The sums have names, as a compiler keeps an
-   array of them in memory; and it is a function, neither inlined nor fitted to who calls it, as a compiler then does the same. */
-INLINE void tile_of(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], const int8_t *panel, const int16_t *starts,
-                    int64_t quads, int vectors, Ahead *ahead, __m512i sums[ROWS][VECTORS]) {
-  const __m512i none = _mm512_setzero_si512();
+/* ROWS rows by some vectors of a panel, number `at` and on, over 4 `quads` inputs. The sums have names, as a compiler keeps an array
+   of them in memory; and it is a function, neither inlined nor fitted to who calls it, as a compiler then does the same. */
+INLINE void sums_of(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], const int8_t *panel, const int16_t *starts, int64_t quads,
+                    Ahead *ahead, Ints sums[ROWS][VECTORS], int at, int vectors) {
+  const Ints none = all_ints(0);
   const int8_t *far = ahead->at;
-  const int64_t pace = ahead->pace;
-  __m512i b0 = _mm512_loadu_si512(starts), b1 = _mm512_loadu_si512(starts + 32);
-  __m512i b2 = _mm512_loadu_si512(starts + 64), b3 = _mm512_loadu_si512(starts + 96);
+  const int64_t pace = ahead->pace, wide = 4 * LANES;
+  starts += at * 2 * LANES, panel += at * wide;
+  Ints b0 = load_ints(starts), b1 = vectors > 1 ? load_ints(starts + 2 * LANES) : none;
+  Ints b2 = vectors > 2 ? load_ints(starts + 4 * LANES) : none, b3 = vectors > 3 ? load_ints(starts + 6 * LANES) : none;
   START(0) START(1) START(2) START(3) START(4) START(5)
   for (int64_t k = 0; k < quads; k++, panel += 4 * PANEL, far += pace) {
     _mm_prefetch(far, _MM_HINT_T1);
-    b0 = _mm512_loadu_si512(panel);
-    if (vectors > 1) b1 = _mm512_loadu_si512(panel + 64);
-    if (vectors > 2) b2 = _mm512_loadu_si512(panel + 128);
-    if (vectors > 3) b3 = _mm512_loadu_si512(panel + 192);
+    b0 = load_ints(panel);
+    if (vectors > 1) b1 = load_ints(panel + wide);
+    if (vectors > 2) b2 = load_ints(panel + 2 * wide);
+    if (vectors > 3) b3 = load_ints(panel + 3 * wide);
     ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5)
   }
   ahead->at = far;
   GIVE(0) GIVE(1) GIVE(2) GIVE(3) GIVE(4) GIVE(5)
 }
 
-#define TILE static __attribute__((noipa)) CHIP void
-TILE tile(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], const int8_t *panel, const int16_t *starts, int64_t quads,
-          Ahead *ahead, __m512i sums[ROWS][VECTORS]) {
-  tile_of(rows, zeros, panel, starts, quads, VECTORS, ahead, sums);
+#define APART static __attribute__((noipa)) CHIP void
+APART span(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], const int8_t *panel, const int16_t *starts, int64_t quads,
+           Ahead *ahead, Ints sums[ROWS][VECTORS], int at) {
+  sums_of(rows, zeros, panel, starts, quads, ahead, sums, at, SPAN);
 }
-TILE narrow_tile(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], const int8_t *panel, const int16_t *starts, int64_t quads,
-                 Ahead *ahead, __m512i sums[ROWS][VECTORS]) {
-  tile_of(rows, zeros, panel, starts, quads, 1, ahead, sums);
+
+/* The first sixteen outputs alone. */
+APART narrow_tile(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], const int8_t *panel, const int16_t *starts, int64_t quads,
+                  Ahead *ahead, Ints sums[ROWS][VECTORS]) {
+  sums_of(rows, zeros, panel, starts, quads, ahead, sums, 0, SIXTEEN);
+}
+
+/* ROWS rows by a whole panel. */
+INLINE void tile(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], const int8_t *panel, const int16_t *starts, int64_t quads,
+                 Ahead *ahead, Ints sums[ROWS][VECTORS]) {
+  for (int at = 0; at < VECTORS; at += SPAN) span(rows, zeros, panel, starts, quads, ahead, sums, at);
 }
 
 /* ---- a block of rows through one product */
@@ -73,15 +92,15 @@ TILE narrow_tile(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], con
 /* What ROWS whole rows (their stride is that of the inputs filled up) give for a panel of outputs that begins at `first`;
    beyond the last row it stands in for those that are missing. */
 INLINE void panel_of(const uint8_t *x, const Range *ranges, int64_t left, const Weight *w, int64_t first, int has_bias,
-                     Ahead *ahead, __m512 out[ROWS][VECTORS]) {
+                     Ahead *ahead, Floats out[ROWS][VECTORS]) {
   const int64_t inputs = whole_panels(w->inputs), groups = groups_of(w->inputs), outputs = whole_panels(w->outputs);
   for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < VECTORS; j++) out[i][j] = _mm512_setzero_ps();
+    for (int j = 0; j < VECTORS; j++) out[i][j] = all(0);
   for (int64_t g = 0; g < groups; g++) {
     const uint8_t *at[ROWS];
     int32_t zeros[ROWS];
     float scales[ROWS];
-    __m512i sums[ROWS][VECTORS];
+    Ints sums[ROWS][VECTORS];
     for (int i = 0; i < ROWS; i++) {
       int64_t row = smaller(i, left - 1);
       at[i] = x + row * inputs + g * GROUP;
@@ -91,13 +110,11 @@ INLINE void panel_of(const uint8_t *x, const Range *ranges, int64_t left, const 
     const int8_t *panel = w->packed + first * inputs + g * GROUP * PANEL;
     tile(at, zeros, panel, w->starts + 2 * (g * outputs + first), (smaller(GROUP, w->inputs - g * GROUP) + 3) / 4, ahead, sums);
     for (int i = 0; i < ROWS; i++)
-      for (int j = 0; j < VECTORS; j++)
-        out[i][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][j]), _mm512_set1_ps(scales[i]), out[i][j]);
+      for (int j = 0; j < VECTORS; j++) out[i][j] = to_floats(sums[i][j]) * all(scales[i]) + out[i][j];
   }
   for (int j = 0; j < VECTORS; j++) {
-    __m512 scale = _mm512_loadu_ps(w->scales + first + j * LANES);
-    __m512 bias = has_bias ? _mm512_loadu_ps(w->bias + first + j * LANES) : _mm512_setzero_ps();
-    for (int i = 0; i < ROWS; i++) out[i][j] = _mm512_fmadd_ps(out[i][j], scale, bias);
+    Floats scale = load(w->scales + first + j * LANES), bias = has_bias ? load(w->bias + first + j * LANES) : all(0);
+    for (int i = 0; i < ROWS; i++) out[i][j] = out[i][j] * scale + bias;
   }
 }
 
@@ -115,13 +132,17 @@ INLINE void product(const uint8_t *x, const Range *ranges, int64_t rows, const W
   for (int64_t first = from; first < to; first += PANEL) {
     Ahead ahead = beyond(w, first, rows, then);
     for (int64_t r = 0; r < rows; r += ROWS) {
-      __m512 values[ROWS][VECTORS];
+      Floats values[ROWS][VECTORS];
       panel_of(x + r * inputs, ranges + r * groups, rows - r, w, first, 1, &ahead, values);
       for (int i = 0; i < smaller(ROWS, rows - r); i++)
         for (int j = 0; j < VECTORS; j++) {
-          int64_t output = first + j * LANES;
-          __mmask16 there = filled ? 0xffff : lanes(to - output);
-          if (there) _mm512_mask_storeu_ps(out + (r + i) * stride + output - from, there, activate(values[i][j], kind));
+          const int64_t output = first + j * LANES, left = filled ? PANEL : to - output;
+          Floats value = activate(values[i][j], kind);
+          float *at = out + (r + i) * stride + output - from;
+          if (left >= LANES)
+            store(at, value);
+          else if (left > 0)
+            store_part(at, value, left);
         }
     }
   }
@@ -135,18 +156,15 @@ INLINE void split(const uint8_t *x, const Range *ranges, int64_t rows, const Wei
   for (int64_t p = 0; p < panels; p++) {
     Ahead ahead = beyond(w, p * PANEL, rows, w->packed);
     for (int64_t r = 0; r < rows; r += ROWS) {
-      __m512 values[ROWS][VECTORS];
+      Floats values[ROWS][VECTORS];
       panel_of(x + r * inputs, ranges + r * groups, rows - r, w, p * PANEL, p * 3 / panels != 1, &ahead, values);
       for (int i = 0; i < smaller(ROWS, rows - r); i++) {
-        __m512i most = _mm512_setzero_si512(); /* bits of the largest without its sign; of what is no number, if there is such */
-        for (int j = 0; j < VECTORS; j++) most = _mm512_max_epi32(most, _mm512_castps_si512(_mm512_abs_ps(values[i][j])));
-        float scale = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(_mm512_reduce_max_epi32(most)))) / 127.0f;
-        scale = scale < TINY ? TINY : scale;
+        Ints most = all_ints(0); /* bits of the largest without its sign; of what is no number, if there is such */
+        for (int j = 0; j < VECTORS; j++) most = larger_ints(most, bits(absolute(values[i][j])));
+        union { int32_t bits; float value; } largest = {highest_int(most)};
+        const float scale = largest.value / 127 < TINY ? TINY : largest.value / 127, per = 1 / scale;
         int8_t *to = out + (r + i) * w->outputs + p * PANEL;
-        for (int j = 0; j < VECTORS; j++) {
-          __m512i wide = _mm512_cvtps_epi32(_mm512_mul_ps(values[i][j], _mm512_set1_ps(1.0f / scale)));
-          _mm_storeu_si128((__m128i *)(to + j * LANES), _mm512_cvtepi32_epi8(wide));
-        }
+        for (int j = 0; j < VECTORS; j++) store_signed_bytes(to + j * LANES, to_ints(values[i][j] * all(per)));
         out_scales[p * scales_stride + r + i] = scale;
       }
     }
