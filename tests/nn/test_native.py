@@ -217,12 +217,7 @@ def test_products_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("has", "lanes"),
-    [
-        (("avx2", "fma3", "avx_vnni"), 8),
-        (("avx2", "fma3"), 0),
-        (("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni"), 16),
-    ],
+    ("has", "lanes"), [(needed, lanes) for lanes, needed in native.NEEDED.items()] + [(("avx2", "fma3"), 0)]
 )
 def test_chips(monkeypatch: pytest.MonkeyPatch, has: tuple[str, ...], lanes: int) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(has, True) | {"architecture": "x86_64"})
