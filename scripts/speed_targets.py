@@ -26,6 +26,7 @@ class Target:
         row: the candidate's label, or several of which the first that was measured counts.
         asked: at least, of memory at most.
         over: the other candidate's, in the same way.
+        dtype: the type in which `over`, or the row where nothing is over it, is to compute; empty for any.
     """
 
     device: Literal["cpu", "cuda"]
@@ -34,6 +35,7 @@ class Target:
     row: str | tuple[str, ...]
     asked: float
     over: str | tuple[str, ...] = ""
+    dtype: str = ""
 
 
 INFER, TRAIN = "dualpath, inference", "dualpath, training"
@@ -46,11 +48,11 @@ TARGETS = (
     Target("cpu", "inference, of the ceiling", "share", INFER, 0.80),
     Target("cpu", "a training step over the authors' way in autocast", "speed", TRAIN, 1.8, f"{AUTOCAST}, training"),
     Target("cpu", "a training step, of the ceiling", "share", TRAIN, 0.65),
-    Target("cpu", "training memory a clip, in bf16", "memory", ("dualpath, bf16, training", TRAIN), 0.42),
-    Target("cpu", "training memory a clip with checkpointing, in bf16", "memory", (BF16_AGAIN, AGAIN), 0.12),
+    Target("cpu", "training memory a clip, in bf16", "memory", ("dualpath, bf16, training", TRAIN), 0.42, dtype="bfloat16"),
+    Target("cpu", "training memory a clip with checkpointing, in bf16", "memory", (BF16_AGAIN, AGAIN), 0.12, dtype="bfloat16"),
     Target("cpu", "training memory a clip, as it is by default", "memory", TRAIN, 0.42),
     Target("cpu", "training memory a clip with checkpointing, as it is by default", "memory", AGAIN, 0.12),
-    Target("cpu", "inference in int8 over ours in bf16", "speed", INT8, 1.4, (BF16, INFER)),
+    Target("cpu", "inference in int8 over ours in bf16", "speed", INT8, 1.4, (BF16, INFER), dtype="bfloat16"),
     Target("cpu", "inference in int8 over ours as it is by default", "speed", INT8, 1.4, INFER),
     Target("cpu", "inference in int8 over the authors' way in fp32", "speed", INT8, 4.2, f"{FP32}, inference"),
     Target("cpu", "inference in int8 over the authors' way in autocast", "speed", INT8, 12, f"{AUTOCAST}, inference"),
@@ -85,10 +87,10 @@ class Machine:
         """cpu or cuda, in the candidates' words."""
         return next((one.device.split(":")[0] for one in self.rows.values() if one.device), "cpu")
 
-    def good(self, label: str | tuple[str, ...]) -> Measured | None:
-        """What was measured under a label, or the first of several, if it was."""
-        labels = (label,) if isinstance(label, str) else label
-        return next((self.rows[one] for one in labels if one in self.rows and not self.rows[one].problem), None)
+    def good(self, label: str | tuple[str, ...], dtype: str = "") -> Measured | None:
+        """What was measured under a label, or the first of several, in this type or in any, if it was."""
+        rows = [self.rows[one] for one in ((label,) if isinstance(label, str) else label) if one in self.rows]
+        return next((row for row in rows if not row.problem and dtype in ("", row.dtype)), None)
 
     def shown(self, group: str) -> list[Measured]:
         """The rows of a table."""
@@ -127,7 +129,7 @@ def times(slow: Measured | None, fast: Measured | None) -> float | None:
 
 def value_of(target: Target, machine: Machine) -> float | None:
     """What was reached; None where it was not measured."""
-    one, other = machine.good(target.row), machine.good(target.over)
+    one, other = machine.good(target.row, "" if target.over else target.dtype), machine.good(target.over, target.dtype)
     if one is None:
         return None
     if target.figure == "speed":

@@ -216,11 +216,19 @@ def test_products_alone() -> None:
     assert torch.equal(out, (x.int() @ whole.int().transpose(1, 2)).int())
 
 
+def test_torchs_own_limit_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = dict.fromkeys((name for needed in native.NEEDED.values() for name in needed), True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: everything)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert native.kinds() == [8]
+
+
 @pytest.mark.parametrize(
     ("has", "lanes"), [(needed, lanes) for lanes, needed in native.NEEDED.items()] + [(("avx2", "fma3"), 0)]
 )
 def test_chips(monkeypatch: pytest.MonkeyPatch, has: tuple[str, ...], lanes: int) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(has, True) | {"architecture": "x86_64"})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     assert native.lanes.__wrapped__() == lanes
     monkeypatch.setattr(native, "lanes", lambda: lanes)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

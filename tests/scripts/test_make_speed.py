@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,6 +119,19 @@ def test_memory_in_bf16_is_that_of_its_own_row_where_there_is_one(root: Path) ->
     page = (root / "docs" / "speed.md").read_text()
     assert "- reached: training memory a clip, in bf16: 0.30 GB (asked: at most 0.42 GB)" in page
     assert "- **not reached**: training memory a clip, as it is by default: 0.43 GB (asked: at most 0.42 GB)" in page
+
+
+def test_another_type_does_not_stand_in_for_bf16(root: Path) -> None:
+    plain = [replace(one, dtype="float32") for one in ROWS]
+    whole = replace(row("dualpath, int8", "inference", 0.5, 1.0, 0.5), dtype="int8")
+    write(root, "cpu", [*plain, whole])
+    assert make_speed.main([], root=root) == 0
+    page = (root / "docs" / "speed.md").read_text()
+    assert "- not measured: training memory a clip, in bf16 (asked" in page
+    assert "- not measured: training memory a clip with checkpointing, in bf16 (asked" in page
+    assert "- not measured: inference in int8 over ours in bf16 (asked" in page
+    assert "- reached: inference in int8 over ours as it is by default: 2.00 x (asked" in page
+    assert "training memory a clip, as it is by default: 0.43 GB" in page
 
 
 def test_int8_is_held_against_bf16_even_where_that_is_not_the_default(root: Path) -> None:
