@@ -31,6 +31,8 @@ HEAD = (
     "first steps",
 )
 
+WORD = 0.08
+"""Room that a number takes beside its bar, of the longest one."""
 SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -170,14 +172,18 @@ def speed_picture(measured: Sequence[Measured], *, ours: Sequence[str]) -> bytes
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, group in zip(panels, groups, strict=True):
         those = [one for one in shown if one.candidate.group == group][::-1]
-        for place, one in enumerate(those):
+        ceilings = [by_label.get(ceiling_label(one.candidate.label)) for one in those]
+        limits = [0.0 if one is None or one.problem else 1 / one.clip_seconds for one in ceilings]
+        ends = [(1 + one.spread) / one.clip_seconds for one in those]
+        word = WORD * max(*limits, *ends)
+        for place, (one, limit, end) in enumerate(zip(those, limits, ends, strict=True)):
             speed = 1 / one.clip_seconds
-            label = one.candidate.label
-            axes.barh(place, speed, color=OURS if label in ours else THEIRS, height=0.62, xerr=speed * one.spread, ecolor=QUIET)
-            axes.annotate(f"{speed:.3g}", (speed, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
-            ceiling = by_label.get(ceiling_label(label))
-            if ceiling is not None and not ceiling.problem:
-                axes.plot([1 / ceiling.clip_seconds] * 2, [place - 0.4, place + 0.4], color="#1b1f24", linewidth=1.5)
+            color = OURS if one.candidate.label in ours else THEIRS
+            axes.barh(place, speed, color=color, height=0.62, xerr=speed * one.spread, ecolor=QUIET)
+            if limit:
+                axes.plot([limit] * 2, [place - 0.4, place + 0.4], color="#1b1f24", linewidth=1.5)
+            beside = max(limit, end) if limit - end < word else end  # the line is not to strike the number out
+            axes.annotate(f"{speed:.3g}", (beside, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
         axes.set_yticks(range(len(those)), [one.candidate.label.removesuffix(f", {group}") for one in those])
         told = (
             "; black: what its matrix products alone would allow"
