@@ -24,34 +24,31 @@
 
 /* x (rows, inputs) to out (rows, outputs). */
 CHIP void NAME(linear)(const float *x, int64_t rows, const Weight *w, float *out, int64_t threads) {
-  const int64_t inputs = whole_panels(w->inputs), block = share(rows, threads);
+  const int64_t block = share(rows, threads);
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t first = 0; first < rows; first += block) {
-    int64_t count = smaller(block, rows - first);
-    Range *ranges = room(BLOCK * (groups_of(inputs) * sizeof(Range) + inputs));
-    uint8_t *wholes = (uint8_t *)(ranges + BLOCK * groups_of(inputs));
-    whole_rows(x + first * w->inputs, count, w->inputs, w->inputs, wholes, ranges);
-    product(wholes, ranges, count, w, 0, w->outputs, w->packed, NONE, out + first * w->outputs, w->outputs, 0);
+    const Wholes wholes = wholes_at(room(wholes_size(w->inputs)), smaller(block, rows - first), w->inputs);
+    make_whole(x + first * w->inputs, &wholes);
+    product(&wholes, w, 0, w->outputs, w->packed, NONE, out + first * w->outputs, w->outputs);
   }
 }
 
 /* x (rows, inputs) through two layers to out (rows, outputs of the second). */
 CHIP void NAME(mlp)(const float *x, int64_t rows, const Weight *enter, const Weight *leave, int64_t kind, float *out, int64_t threads) {
-  const int64_t inputs = whole_panels(enter->inputs), inner = whole_panels(enter->outputs), block = share(rows, threads);
-  const int64_t groups = groups_of(inner);
+  const int64_t block = share(rows, threads), width = enter->outputs;
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t first = 0; first < rows; first += block) {
-    int64_t count = smaller(block, rows - first);
-    float *values = room(BLOCK * (GROUP * sizeof(float) + (groups_of(inputs) + groups) * sizeof(Range) + inputs + inner));
-    Range *ranges = (Range *)(values + BLOCK * GROUP), *inner_ranges = ranges + BLOCK * groups_of(inputs);
-    uint8_t *wholes = (uint8_t *)(inner_ranges + BLOCK * groups), *inner_wholes = wholes + BLOCK * inputs;
-    whole_rows(x + first * enter->inputs, count, enter->inputs, enter->inputs, wholes, ranges);
-    for (int64_t g = 0; g < groups; g++) { /* a range needs all values of its group, so that no more of them are ever there */
-      const int64_t from = g * GROUP, to = smaller(from + GROUP, enter->outputs);
-      product(wholes, ranges, count, enter, from, to, leave->packed, (enum Activation)kind, values, GROUP, 1);
-      for (int64_t r = 0; r < count; r++) inner_ranges[r * groups + g] = whole_group(values + r * GROUP, to - from, inner_wholes + r * inner + from);
+    const int64_t count = smaller(block, rows - first);
+    const size_t of_values = BLOCK * GROUP * sizeof(float), of_wholes = wholes_size(enter->inputs);
+    char *at = room(of_values + of_wholes + wholes_size(width));
+    float *values = (float *)at; /* no more than a group's are ever there */
+    const Wholes wholes = wholes_at(at + of_values, count, enter->inputs), inner = wholes_at(at + of_values + of_wholes, count, width);
+    make_whole(x + first * enter->inputs, &wholes);
+    for (int64_t g = 0; g < groups_of(width); g++) {
+      product(&wholes, enter, g * GROUP, smaller((g + 1) * GROUP, width), leave->packed, (enum Activation)kind, values, GROUP);
+      make_group(values, GROUP, g, &inner);
     }
-    product(inner_wholes, inner_ranges, count, leave, 0, leave->outputs, enter->packed, NONE, out + first * leave->outputs, leave->outputs, 0);
+    product(&inner, leave, 0, leave->outputs, enter->packed, NONE, out + first * leave->outputs, leave->outputs);
   }
 }
 
@@ -59,14 +56,12 @@ CHIP void NAME(mlp)(const float *x, int64_t rows, const Weight *enter, const Wei
    q, k and v (pictures, tokens, 3, heads, PANEL) and their scales (3, heads, pictures, tokens). */
 CHIP void NAME(attention)(const float *x, int64_t pictures, int64_t tokens, int64_t heads, float scale, const Weight *qkv, int8_t *wholes,
                     float *scales, float *found, int64_t threads) {
-  const int64_t rows = pictures * tokens, inputs = whole_panels(qkv->inputs), width = heads * PANEL, block = share(rows, threads);
+  const int64_t rows = pictures * tokens, width = heads * PANEL, block = share(rows, threads);
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t first = 0; first < rows; first += block) {
-    int64_t count = smaller(block, rows - first);
-    Range *ranges = room(BLOCK * (groups_of(inputs) * sizeof(Range) + inputs));
-    uint8_t *of_x = (uint8_t *)(ranges + BLOCK * groups_of(inputs));
-    whole_rows(x + first * qkv->inputs, count, qkv->inputs, qkv->inputs, of_x, ranges);
-    split(of_x, ranges, count, qkv, wholes + first * 3 * width, scales + first, rows);
+    const Wholes of_x = wholes_at(room(wholes_size(qkv->inputs)), smaller(block, rows - first), qkv->inputs);
+    make_whole(x + first * qkv->inputs, &of_x);
+    split(&of_x, qkv, wholes + first * 3 * width, scales + first, rows);
   }
 #pragma omp parallel for num_threads((int)threads) schedule(dynamic)
   for (int64_t task = 0; task < pictures * heads; task++) {

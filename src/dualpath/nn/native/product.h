@@ -89,10 +89,10 @@ INLINE void tile(const uint8_t *const rows[ROWS], const int32_t zeros[ROWS], con
 
 /* ---- a block of rows through one product */
 
-/* What ROWS whole rows (their stride is that of the inputs filled up) give for a panel of outputs that begins at `first`;
-   beyond the last row it stands in for those that are missing. */
-INLINE void panel_of(const uint8_t *x, const Range *ranges, int64_t left, const Weight *w, int64_t first, int has_bias,
-                     Ahead *ahead, Floats out[ROWS][VECTORS]) {
+/* What ROWS rows from `first_row` on give for the panel of outputs that begins at `first`; beyond the last row it stands in for
+   those that are missing. */
+INLINE void panel_of(const Wholes *x, int64_t first_row, const Weight *w, int64_t first, int has_bias, Ahead *ahead,
+                     Floats out[ROWS][VECTORS]) {
   const int64_t inputs = whole_panels(w->inputs), groups = groups_of(w->inputs), outputs = whole_panels(w->outputs);
   for (int i = 0; i < ROWS; i++)
     for (int j = 0; j < VECTORS; j++) out[i][j] = all(0);
@@ -102,10 +102,11 @@ INLINE void panel_of(const uint8_t *x, const Range *ranges, int64_t left, const 
     float scales[ROWS];
     Ints sums[ROWS][VECTORS];
     for (int i = 0; i < ROWS; i++) {
-      int64_t row = smaller(i, left - 1);
-      at[i] = x + row * inputs + g * GROUP;
-      zeros[i] = ranges[row * groups + g].zero;
-      scales[i] = ranges[row * groups + g].scale;
+      const int64_t row = smaller(first_row + i, x->rows - 1);
+      const Range range = x->ranges[row * groups + g];
+      at[i] = x->values + row * inputs + g * GROUP;
+      zeros[i] = range.zero;
+      scales[i] = range.scale;
     }
     const int8_t *panel = w->packed + first * inputs + g * GROUP * PANEL;
     tile(at, zeros, panel, w->starts + 2 * (g * outputs + first), (smaller(GROUP, w->inputs - g * GROUP) + 3) / 4, ahead, sums);
@@ -118,31 +119,29 @@ INLINE void panel_of(const uint8_t *x, const Range *ranges, int64_t left, const 
   }
 }
 
-/* What is fetched while `rows` rows meet the panel that begins at `first`: the next one, or what comes `then`. */
-INLINE Ahead beyond(const Weight *w, int64_t first, int64_t rows, const int8_t *then) {
-  const int64_t inputs = whole_panels(w->inputs), next = first + PANEL;
-  return fetch(next < w->outputs ? w->packed + next * inputs : then, PANEL * inputs, (rows + ROWS - 1) / ROWS * ((w->inputs + 3) / 4));
+/* What is fetched while all rows meet the panel that begins at `first`: the next one, or what comes `then`. */
+INLINE Ahead beyond(const Wholes *x, const Weight *w, int64_t first, const int8_t *then) {
+  const int64_t bytes = PANEL * whole_panels(w->inputs), next = first / PANEL + 1, tiles = (x->rows + ROWS - 1) / ROWS;
+  return fetch(next * PANEL < w->outputs ? w->packed + next * bytes : then, bytes, tiles * ((w->inputs + 3) / 4));
 }
 
-/* Whole rows to activated values of the outputs between `from` and `to`, a row of `out` being `stride` values; with `filled` all of
-   each panel is written. `then` are the weights that come next. */
-INLINE void product(const uint8_t *x, const Range *ranges, int64_t rows, const Weight *w, int64_t from, int64_t to, const int8_t *then,
-                    enum Activation kind, float *out, int64_t stride, int filled) {
-  const int64_t inputs = whole_panels(w->inputs), groups = groups_of(w->inputs);
+/* Rows to activated values of the outputs between `from` and `to`, a row of `out` being `stride` values. `then` are the weights
+   that come next. */
+INLINE void product(const Wholes *x, const Weight *w, int64_t from, int64_t to, const int8_t *then, enum Activation kind, float *out,
+                    int64_t stride) {
   for (int64_t first = from; first < to; first += PANEL) {
-    Ahead ahead = beyond(w, first, rows, then);
-    for (int64_t r = 0; r < rows; r += ROWS) {
+    Ahead ahead = beyond(x, w, first, then);
+    for (int64_t r = 0; r < x->rows; r += ROWS) {
       Floats values[ROWS][VECTORS];
-      panel_of(x + r * inputs, ranges + r * groups, rows - r, w, first, 1, &ahead, values);
-      for (int i = 0; i < smaller(ROWS, rows - r); i++)
+      panel_of(x, r, w, first, 1, &ahead, values);
+      for (int i = 0; i < smaller(ROWS, x->rows - r); i++)
         for (int j = 0; j < VECTORS; j++) {
-          const int64_t output = first + j * LANES, left = filled ? PANEL : to - output;
-          Floats value = activate(values[i][j], kind);
+          const int64_t output = first + j * LANES, left = to - output;
           float *at = out + (r + i) * stride + output - from;
           if (left >= LANES)
-            store(at, value);
+            store(at, activate(values[i][j], kind));
           else if (left > 0)
-            store_part(at, value, left);
+            store_part(at, activate(values[i][j], kind), left);
         }
     }
   }
@@ -150,15 +149,14 @@ INLINE void product(const uint8_t *x, const Range *ranges, int64_t rows, const W
 
 /* Rows to q, k and v of each head, whole numbers from -127 to 127 with a scale each; a head is a panel wide. The bias of keys
    is left out: it adds the same to all scores of a query, which softmax does not see, and takes room of the range. */
-INLINE void split(const uint8_t *x, const Range *ranges, int64_t rows, const Weight *w, int8_t *out, float *out_scales,
-                  int64_t scales_stride) {
-  const int64_t inputs = whole_panels(w->inputs), groups = groups_of(w->inputs), panels = w->outputs / PANEL;
+INLINE void split(const Wholes *x, const Weight *w, int8_t *out, float *out_scales, int64_t scales_stride) {
+  const int64_t panels = w->outputs / PANEL;
   for (int64_t p = 0; p < panels; p++) {
-    Ahead ahead = beyond(w, p * PANEL, rows, w->packed);
-    for (int64_t r = 0; r < rows; r += ROWS) {
+    Ahead ahead = beyond(x, w, p * PANEL, w->packed);
+    for (int64_t r = 0; r < x->rows; r += ROWS) {
       Floats values[ROWS][VECTORS];
-      panel_of(x + r * inputs, ranges + r * groups, rows - r, w, p * PANEL, p * 3 / panels != 1, &ahead, values);
-      for (int i = 0; i < smaller(ROWS, rows - r); i++) {
+      panel_of(x, r, w, p * PANEL, p * 3 / panels != 1, &ahead, values);
+      for (int i = 0; i < smaller(ROWS, x->rows - r); i++) {
         Ints most = all_ints(0); /* bits of the largest without its sign; of what is no number, if there is such */
         for (int j = 0; j < VECTORS; j++) most = larger_ints(most, bits(absolute(values[i][j])));
         union { int32_t bits; float value; } largest = {highest_int(most)};

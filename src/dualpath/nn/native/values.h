@@ -109,9 +109,25 @@ INLINE Range whole_group(const float *x, int64_t n, uint8_t *out) {
   return (Range){scale, zero};
 }
 
-/* A block of rows to whole ones, their stride filled up, with a range for each group. */
-INLINE void whole_rows(const float *x, int64_t rows, int64_t n, int64_t stride, uint8_t *out, Range *ranges) {
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t g = 0; g < groups_of(n); g++)
-      ranges[r * groups_of(n) + g] = whole_group(x + r * stride + g * GROUP, smaller(GROUP, n - g * GROUP), out + r * whole_panels(n) + g * GROUP);
+/* At most BLOCK rows of whole numbers, each as long as whole panels, with a range for each of its groups. */
+typedef struct {
+  uint8_t *values;
+  Range *ranges;
+  int64_t rows, inputs; /* as they are */
+} Wholes;
+
+INLINE size_t wholes_size(int64_t inputs) { return BLOCK * (whole_panels(inputs) + groups_of(inputs) * sizeof(Range)); }
+
+INLINE Wholes wholes_at(void *at, int64_t rows, int64_t inputs) {
+  return (Wholes){at, (Range *)((uint8_t *)at + BLOCK * whole_panels(inputs)), rows, inputs};
+}
+
+/* One group of all rows, of which x has `stride` values each. */
+INLINE void make_group(const float *x, int64_t stride, int64_t g, const Wholes *to) {
+  const int64_t n = smaller(GROUP, to->inputs - g * GROUP), groups = groups_of(to->inputs), wide = whole_panels(to->inputs);
+  for (int64_t r = 0; r < to->rows; r++) to->ranges[r * groups + g] = whole_group(x + r * stride, n, to->values + r * wide + g * GROUP);
+}
+
+INLINE void make_whole(const float *x, const Wholes *to) {
+  for (int64_t g = 0; g < groups_of(to->inputs); g++) make_group(x + g * GROUP, to->inputs, g, to);
 }
