@@ -46,7 +46,7 @@ def explain_verb(words: Sequence[str]) -> int:
         help="take the clip as dense-16x4, segment-8 .. do; by default as trained",
     )
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
-    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or fp32")
+    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16, fp32 or int8")
     parser.add_argument("--json", action="store_true", help="print what is in explanation.json")
     options = parser.read(words)
     output = Path(options.output)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dualpath.engine import plan as plan_module
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.plan import Plan, _most_bytes, describe, draft, make_plan
+from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, build_model
 from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.methods.linear_probe import LinearProbeConfig
@@ -120,6 +121,16 @@ def test_autocast_is_counted_where_there_is_none(again: bool) -> None:
     plain = Tuned(FP32, meta=True)
     plain.backbone.gradient_checkpointing = again
     assert found.clip_bytes < 0.85 * make_plan(plain, num_frames=16, fused=True).clip_bytes
+
+
+def test_int8_is_for_methods_that_leave_the_blocks_alone() -> None:
+    training = TrainConfig(precision="int8")
+    with pytest.raises(DualPathError, match="int8 is for blocks that stay frozen, but this method trains weights within them"):
+        draft(RunConfig("bitfit", training=training), num_classes=3, dtype=FP32)
+    config, plan = RunConfig(training=training), Plan(trainable=1, total=2, gmacs=1.0, clip_bytes=1, fixed_bytes=1)
+    sketch = draft(config, num_classes=3, dtype=FP32)
+    told = describe(plan, config, backbone=sketch.backbone, counts=(), num_classes=3, steps=None, device=torch.device("cpu"))  # pyright: ignore[reportArgumentType]
+    assert told.endswith("cpu, frozen weights in int8")
 
 
 def test_description_says_all_of_it() -> None:

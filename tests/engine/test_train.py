@@ -219,6 +219,25 @@ def test_dropout_is_drawn_again_by_a_resumed_run_whatever_the_caller_drew(tmp_pa
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_training_in_int8_can_be_resumed_and_learns_nearly_the_same(
+    tmp_path: Path, clips: Path, weights: Path, straight: Callable[[int], Path]
+) -> None:
+    config = run_config(weights, precision="int8")
+    train(clips, tmp_path / "straight", config)
+    with at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Interrupted):
+        train(clips, tmp_path / "stopped", config)
+    train(clips, tmp_path / "stopped", config, resume=True)
+    assert_same_run(tmp_path / "stopped", tmp_path / "straight")
+    whole, plain = ([loss for _, _, loss, _ in told(folder)] for folder in (tmp_path / "straight", straight(1)))
+    assert whole != plain
+    assert whole == pytest.approx(plain, rel=0.1)
+    hashes = {
+        json.loads((folder / "last" / "adapter_config.json").read_text())["backbone"]["sha256"]
+        for folder in (tmp_path / "straight", straight(1))
+    }
+    assert len(hashes) == 1
+
+
 def test_each_micro_batch_draws_its_own(
     tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, straight: Callable[[int], Path]
 ) -> None:

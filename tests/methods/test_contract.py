@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods import METHODS, build_model, count_parameters, find_method, store_in_int8, trained_state
+from dualpath.methods import METHODS, build_model, count_parameters, find_method, store_in_int8, train_in_int8, trained_state
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.int8 import Int8Linear
@@ -76,6 +76,33 @@ def test_gradients_and_what_is_trained(name: str) -> None:
     assert reached == trained.keys()
     assert not [key for key, value in model.named_parameters() if key in frozen and not torch.equal(value, frozen[key])]
     assert not [key for key, module in model.backbone.named_modules() if module.training]
+
+
+@each_method
+def test_training_in_int8_goes_nearly_the_same_way(name: str) -> None:
+    model, frames, generator = make(name), random_clips(3, 8), torch.Generator().manual_seed(1)
+    for value in model.parameters():
+        if value.requires_grad:  # adapters that begin at zero let no gradient through
+            value.data += 0.05 * torch.randn(value.shape, generator=generator)
+    if name in INSIDE:
+        with pytest.raises(DualPathError, match="int8 is for blocks that stay frozen, but this method trains weights within"):
+            train_in_int8(model)
+        return
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.backbone.fuse_attention(False)  # pyright: ignore[reportCallIssue]
+        model.train().zero_grad()
+        torch.manual_seed(0)  # of dropout
+        nn.functional.cross_entropy(model(frames), torch.arange(3)).backward()
+        return {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+
+    plain, trained = gradients(), trained_state(model).keys()
+    train_in_int8(model)
+    whole = gradients()
+    assert whole.keys() == plain.keys() == trained
+    ours, theirs = (torch.cat([one[key].flatten() for key in trained]) for one in (whole, plain))
+    assert 0 < float((ours - theirs).norm() / theirs.norm()) < 0.1
+    assert all(torch.equal(one, again) for one, again in zip(whole.values(), gradients().values(), strict=True))
 
 
 @each_method

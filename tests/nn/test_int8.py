@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError
 from dualpath.nn import native
 from dualpath.nn.backbone import plain_step
 from dualpath.nn.int8 import Int8Linear, make_whole
 from dualpath.nn.onednn import ZERO, to_whole
 from families import FAMILIES, family_backbone
-from oracles.int8 import int8_linear, native_linear
+from oracles.int8 import int8_linear, native_linear, whole
 from tiny import random_clips
 
 
@@ -102,12 +101,18 @@ def test_copies() -> None:
     assert torch.equal(pickle.loads(pickle.dumps(one))(x), one(x))
 
 
-def test_gradients_are_refused() -> None:
-    x = drawn(2, 40).requires_grad_()
-    with pytest.raises(DualPathError, match="weights in int8 give no gradients; load the model with precision bf16 or fp32"):
-        layer()(x)
-    with torch.no_grad():
-        assert torch.equal(layer()(x), layer()(x.detach()))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gradient_goes_back_through_the_weights_that_whole_numbers_stand_for(dtype: torch.dtype) -> None:
+    one, x, grad = layer(), drawn(2, 3, 40).to(dtype).requires_grad_(), drawn(2, 3, 7, seed=5).to(dtype)
+    found = one(x)
+    assert torch.equal(found, one(x.detach()))
+    found.backward(grad)
+    scales, wholes = zip(*(whole(row) for row in drawn(7, 40, seed=1).numpy()), strict=True)
+    expected = grad.float().numpy() @ (np.array(scales)[:, None] * np.array(wholes))
+    assert x.grad is not None
+    assert x.grad.dtype == dtype
+    np.testing.assert_allclose(x.grad.float().numpy(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.1)
+    assert torch.equal(pickle.loads(pickle.dumps(one))(x), found)
 
 
 def test_only_plain_linear_layers_are_replaced() -> None:

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dualpath.errors import DualPathError
 from dualpath.nn import int8, native
 from dualpath.nn.int8 import Int8Linear
 from dualpath.nn.watch import watched
@@ -170,14 +169,15 @@ def test_packing_loses_nothing(outputs: int, inputs: int, seed: int) -> None:
 
 
 @pytest.mark.usefixtures("lanes")
-def test_gradients_are_refused() -> None:
-    x, wide = drawn(1, 20, 64).requires_grad_(), Int8Linear(*parameters(3 * 64, 64))
-    for layer in (
-        lambda x: int8.mlp(x, wide, Int8Linear(*parameters(64, 3 * 64)), "silu"),
-        lambda x: int8.attention(x, wide, 1, 1.0),
-    ):
-        with pytest.raises(DualPathError, match="int8 give no gradients"):
-            layer(x)
+def test_where_a_gradient_is_wanted_layers_are_called_one_by_one() -> None:
+    x, wide, back = drawn(1, 20, 64), Int8Linear(*parameters(3 * 64, 64)), Int8Linear(*parameters(64, 3 * 64))
+    for layer in (lambda x: int8.mlp(x, wide, back, "silu"), lambda x: int8.attention(x, wide, 1, 1.0)):
+        assert layer(x) is not None
+        x.requires_grad_()
+        assert layer(x) is None
+        with torch.no_grad():
+            assert layer(x) is not None
+        x.requires_grad_(False)
 
 
 @pytest.mark.usefixtures("lanes")

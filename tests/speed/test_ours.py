@@ -68,13 +68,26 @@ def test_int8_does_the_same_products() -> None:
     whole.step()
 
 
+def test_a_training_in_int8_does_the_same_products_too() -> None:
+    whole, plain = (
+        training(settings=SETTINGS, num_classes=7, batch_size=2, precision=precision, device="cpu")
+        for precision in ("int8", "fp32")
+    )
+    assert (whole.dtype, plain.dtype) == ("int8", "float32")
+    assert whole.facts == plain.facts
+    assert gmacs(whole.products) == pytest.approx(gmacs(plain.products))
+    whole.step()
+    entries = {"ours": SETTINGS}
+    assert [one.ceiling for one in candidates_of(entries, SpeedConfig(precision="int8"))] == [True, False]
+    assert [one.ceiling for one in candidates_of(entries, SpeedConfig(precision="fp32"))] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
         ({"batch_size": 0}, "batch_size is 0, but it must be at least 1"),
         ({"seconds": 0.0}, "seconds is 0.0"),
         ({"mode": "training", "compiled": True}, "compiled has no effect on a training"),
-        ({"precision": "int8"}, "precision int8 is for inference alone; add --mode inference"),
     ],
 )
 def test_what_cannot_be_measured_is_told(wrong: dict[str, Any], told: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualpath.engine.device import LoadPrecision
+from dualpath.engine.device import Precision
 from dualpath.engine.predict import VideoClassifier, load
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.protocols import ViewsConfig
@@ -37,7 +37,7 @@ def predict_files(
     views: ViewsConfig,
     protocol: str | None,
     weights: str | None,
-    precision: LoadPrecision,
+    precision: Precision,
     batch_size: int = 8,
 ) -> list[Answer]:
     """Predicts every file, `batch_size` a forward pass; one that cannot be read is told and does not stop the others."""

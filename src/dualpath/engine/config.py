@@ -52,7 +52,8 @@ class TrainConfig:
         eval_every: epochs between validations; the last epoch is always validated, 0 validates never.
         workers: decoding processes; -1 chooses by the number of cores.
         seed: decides every random choice of the run.
-        precision: auto, bf16 or fp32: how frozen weights are stored and the model computes.
+        precision: auto, bf16 or fp32: how frozen weights are stored and the model computes; int8: the frozen blocks go
+            forwards in whole numbers, on processors alone, and gradients come back through the weights that these stand for.
         gradient_checkpointing: compute each layer again in the backward pass instead of keeping what it computed: the same
             numbers, far less memory, about a third more time.
         check: full decodes every video before the training, quick opens it and decodes its first frame.

@@ -10,9 +10,7 @@ from dualpath.engine.machine import processor_name
 from dualpath.errors import DualPathError
 from dualpath.nn import native
 
-Precision = Literal["auto", "bf16", "fp32"]
-LoadPrecision = Literal["auto", "bf16", "fp32", "int8"]
-"""Of a trained model in use."""
+Precision = Literal["auto", "bf16", "fp32", "int8"]
 
 
 def pick_device() -> torch.device:
@@ -38,7 +36,7 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def frozen_dtype(precision: LoadPrecision, device: torch.device) -> torch.dtype:
+def frozen_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """What the frozen weights are stored in, by default bf16 where that is fast and else fp32; with int8, the other ones."""
     if precision == "fp32":
         return torch.float32
@@ -48,4 +46,4 @@ def frozen_dtype(precision: LoadPrecision, device: torch.device) -> torch.dtype:
         return torch.float32  # what its layers take and give
     if precision in ("auto", "int8"):
         return torch.bfloat16 if has_bf16(device) else torch.float32
-    raise DualPathError(f"unknown precision {precision!r}; there are auto, bf16, fp32 and, for a trained model, int8")
+    raise DualPathError(f"unknown precision {precision!r}; there are auto, bf16, fp32 and int8")

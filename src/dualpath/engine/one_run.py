@@ -181,7 +181,7 @@ def inference_speed(classifier: VideoClassifier) -> float:
 
 def _stored(classifier: VideoClassifier) -> str:
     backbone: Any = classifier.model.backbone
-    return str(backbone.dtype).removeprefix("torch.")
+    return "int8" if backbone.in_int8 else str(backbone.dtype).removeprefix("torch.")
 
 
 @dataclass(frozen=True)

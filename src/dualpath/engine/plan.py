@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dualpath.engine.alive import most_alive
 from dualpath.engine.config import RunConfig
-from dualpath.methods import VideoModel, build_model, count_parameters
+from dualpath.methods import VideoModel, build_model, check_frozen, count_parameters
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.meta import fused_attention
 from dualpath.nn.zoo import random_backbone
@@ -57,7 +57,10 @@ def draft(config: RunConfig, *, num_classes: int, dtype: torch.dtype) -> nn.Modu
     with torch.device("meta"):
         backbone = random_backbone(config.backbone, dtype=dtype)
         backbone.gradient_checkpointing = config.training.gradient_checkpointing
-        return build_model(config.method, backbone, num_classes=num_classes, config=config.options)
+        model = build_model(config.method, backbone, num_classes=num_classes, config=config.options)
+    if config.training.precision == "int8":
+        check_frozen(model)
+    return model
 
 
 def make_plan(model: nn.Module, *, num_frames: int, fused: bool = False) -> Plan:
@@ -119,7 +122,7 @@ def describe(
     """
     training = config.training
     videos = ", ".join(f"{count} {split}" for split, count in counts if count)
-    stored = str(backbone.dtype).removeprefix("torch.")
+    stored = "int8" if training.precision == "int8" else str(backbone.dtype).removeprefix("torch.")
     frozen = not any(value.requires_grad for value in backbone.vit.parameters())
     batch, micro = training.batch_size * training.accumulate, training.batch_size
     computed = ", layers computed again" if backbone.gradient_checkpointing else ""

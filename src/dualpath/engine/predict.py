@@ -16,7 +16,7 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor, nn
 
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
-from dualpath.engine.device import LoadPrecision, frozen_dtype, pick_device
+from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.errors import DualPathError
 from dualpath.methods import VideoModel, store_in_int8
 from dualpath.nn.backbone import Backbone
@@ -145,7 +145,7 @@ def load(
     path: str | Path,
     *,
     weights: str | None = None,
-    precision: LoadPrecision = "auto",
+    precision: Precision = "auto",
     protocol: str | None = None,
     backbone: VideoClassifier | Backbone | None = None,
 ) -> VideoClassifier:

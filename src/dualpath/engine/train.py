@@ -26,7 +26,7 @@ from dualpath.engine.plan import describe, draft, make_plan
 from dualpath.engine.prepare import check_output, default_workers, read_data, usable
 from dualpath.engine.schedule import epoch_length, learning_rate
 from dualpath.errors import DualPathError, Interrupted
-from dualpath.methods import build_model
+from dualpath.methods import build_model, train_in_int8
 from dualpath.nn.zoo import load_backbone
 
 __all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "learning_rate", "preview", "train"]
@@ -71,9 +71,11 @@ def train(
         plan = make_plan(sketch, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
         backbone = load_backbone(config.backbone, dtype=dtype)
         backbone.gradient_checkpointing = training.gradient_checkpointing
-        model = build_model(config.method, backbone, num_classes=classes, config=config.options, seed=training.seed)
+        model = build_model(config.method, backbone, num_classes=classes, config=config.options, seed=training.seed).to(device)
+        if training.precision == "int8":
+            train_in_int8(model)
         found = usable(manifest, config, checked=checked, before=read_known(output) if resume else None)
-        run = Run(output, config, found, model.to(device), plan, device, resume=resume, kept=kept)
+        run = Run(output, config, found, model, plan, device, resume=resume, kept=kept)
         return run.go()
 
 

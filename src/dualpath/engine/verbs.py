@@ -11,7 +11,7 @@ from typing import Any
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
-from dualpath.engine.device import LoadPrecision
+from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
@@ -51,7 +51,7 @@ class Judged:
     format: str = "auto"
     output: Path | None = None
     weights: str | None = None
-    precision: LoadPrecision = "auto"
+    precision: Precision = "auto"
     protocol: str | None = None
     views: ViewsConfig = field(default_factory=ViewsConfig)
     batch_size: int = 8

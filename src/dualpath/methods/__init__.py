@@ -86,7 +86,7 @@ def build_model(
 
 
 def store_in_int8(model: nn.Module) -> None:
-    """Turns the linear layers of the frozen blocks and of adapters to int8, for inference alone (nn/int8.py).
+    """Turns the linear layers of the frozen blocks and of adapters to int8, for inference (nn/int8.py).
 
     Raises:
         DualPathError: the model is not on a CPU.
@@ -97,6 +97,28 @@ def store_in_int8(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Adapter):
             make_whole(module)
+
+
+def train_in_int8(model: nn.Module) -> None:
+    """Turns the linear layers of the frozen blocks to int8, which then go forwards faster; what is trained stays as it is.
+
+    Raises:
+        DualPathError: the model is not on a CPU, or see `check_frozen`.
+    """
+    check_frozen(model)
+    backbone = model.backbone
+    assert isinstance(backbone, Backbone)
+    backbone.store_in_int8()
+
+
+def check_frozen(model: nn.Module) -> None:
+    """Raises DualPathError if a model trains weights within its backbone's blocks, which int8 has none for."""
+    backbone = model.backbone
+    assert isinstance(backbone, Backbone)
+    if any(value.requires_grad for value in backbone.parameters()):
+        raise DualPathError(
+            "precision int8 is for blocks that stay frozen, but this method trains weights within them; take bf16 or fp32"
+        )
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

@@ -176,7 +176,7 @@ class Backbone(nn.Module, ABC):
         return any(isinstance(module, Int8Linear) for module in self.vit.modules())
 
     def store_in_int8(self) -> None:
-        """Stores the linear layers of all blocks in int8, for inference alone (nn/int8.py); all else stays as it is.
+        """Stores the linear layers of all blocks in int8 (nn/int8.py); all else stays as it is.
 
         Raises:
             DualPathError: it is not on a CPU.

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from dualpath.nn import int8
 from dualpath.nn.int8 import Int8Linear
-from dualpath.nn.opaque import opaque
+from dualpath.nn.opaque import Backed, opaque
 
 QUICK = 1.702
 """QuickGELU's factor."""
@@ -81,7 +81,7 @@ class FrozenLinear:
         if self._packed is None:
             self._packed, self._weight = _pack(self.weight), None
         if torch.is_grad_enabled() and x.requires_grad:
-            return _Linear.apply(x, self)  # pyright: ignore[reportReturnType]
+            return Backed.apply(x, self)  # pyright: ignore[reportReturnType]
         return packed_linear(x, self._packed, self.bias)
 
     def back(self, grad: Float[Tensor, "*n o"]) -> Float[Tensor, "*n i"]:
@@ -104,20 +104,6 @@ Linear = FrozenLinear | Int8Linear
 
 def _frozen(layer: Any) -> Linear:
     return layer if isinstance(layer, Int8Linear) else FrozenLinear(layer.weight, layer.bias)
-
-
-class _Linear(torch.autograd.Function):
-    """A packed product, whose own operation has no way back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: FrozenLinear) -> Tensor:
-        ctx.layer = layer
-        return layer(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return ctx.layer.back(grads[0]), None
 
 
 def _pack(weight: Float[Tensor, "o i"]) -> Tensor:

@@ -1,9 +1,11 @@
-"""Layers in int8, for inference on CPUs: whole numbers multiply several times as fast where the chip has VNNI or AMX.
+"""Layers in int8 on CPUs, where whole numbers multiply several times as fast if the chip has VNNI or AMX.
 
     x --largest value of each token--> s, uint8 --product of whole numbers--> times s and the output's own scale, plus b
 
 Each token has a scale of its own, found when it comes: nothing has to be calibrated on videos beforehand, a token far larger
 than the rest (image transformers have such) spoils no other, and what a clip gets does not depend on what is in its batch.
+
+A gradient goes back through the weights that the whole numbers stand for, as if tokens had not been rounded.
 
 int8.c does it where it suits the chip (native.py), an MLP or an attention as a whole; elsewhere oneDNN multiplies (onednn.py).
 
@@ -12,14 +14,14 @@ int8.c does it where it suits the chip (native.py), an MLP or an attention as a 
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError
 from dualpath.nn import native, onednn
+from dualpath.nn.opaque import Backed
 
 
 class Int8Linear(nn.Module):
@@ -50,6 +52,7 @@ class Int8Linear(nn.Module):
 
     def _hold(self, packed: list[Tensor], scales: Float[Tensor, " o"], bias: Float[Tensor, " o"]) -> None:
         self.packed = packed
+        self._backwards: Tensor | None = None
         self.register_buffer("scales", scales, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
@@ -78,23 +81,18 @@ class Int8Linear(nn.Module):
         return self._like(self._layout.pack(whole, scales, bias), scales, bias)
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
-        """In the type of x.
-
-        Raises:
-            DualPathError: a gradient is wanted.
-        """
-        self._refuse_gradients(x)
+        """In the type of x."""
+        if _wants_gradient(x):
+            return Backed.apply(x, self)  # pyright: ignore[reportReturnType]
         if self.is_native:
             return native.native_linear(x.float(), self.packed, self.outputs).to(x.dtype)
         return onednn.linear(x, self.packed).to(x.dtype)
 
-    def back(self, grad: Float[Tensor, "*n o"]) -> NoReturn:
-        """There is no way back: raises DualPathError."""
-        raise DualPathError("weights in int8 give no gradients; load the model with precision bf16 or fp32")
-
-    def _refuse_gradients(self, x: Tensor) -> None:
-        if torch.is_grad_enabled() and x.requires_grad:
-            self.back(x)
+    def back(self, grad: Float[Tensor, "*n o"]) -> Float[Tensor, "*n i"]:
+        """The gradient of what came out to that of what went in; the first one makes a copy of the weights to keep."""
+        if self._backwards is None or self._backwards.dtype != grad.dtype:
+            self._backwards = self.weight.to(grad.dtype)
+        return grad @ self._backwards
 
     def _like(self, packed: list[Tensor], scales: Tensor, bias: Tensor) -> Int8Linear:
         other = Int8Linear.__new__(Int8Linear)
@@ -104,7 +102,7 @@ class Int8Linear(nn.Module):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"packed": self.whole}  # what is packed cannot always be copied or sent
+        return self.__dict__ | {"packed": self.whole, "_backwards": None}  # what is packed cannot always be copied or sent
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"is_native": native.suits()})
@@ -128,13 +126,9 @@ def mlp(x: Float[Tensor, "*n i"], enter: Any, leave: Any, activation: str) -> Fl
         enter: the first layer, of any kind.
         leave: the second one.
         activation: "silu", or GELU's kind: "none" or "tanh".
-
-    Raises:
-        DualPathError: a gradient is wanted.
     """
-    if not (_is_native(enter) and _is_native(leave)):
+    if not (_is_native(enter) and _is_native(leave)) or _wants_gradient(x):
         return None
-    enter._refuse_gradients(x)
     sizes = enter.outputs, leave.outputs
     return native.native_mlp(x.float(), enter.packed, leave.packed, *sizes, activation).to(x.dtype)
 
@@ -149,14 +143,15 @@ def attention(x: Float[Tensor, "n l d"], qkv: Any, heads: int, scale: float) -> 
         qkv: the layer of queries, keys and values, of any kind.
         heads: h.
         scale: of the scores.
-
-    Raises:
-        DualPathError: a gradient is wanted.
     """
-    if not _is_native(qkv) or qkv.outputs != 3 * heads * native.PANEL or torch._C._is_torch_function_mode_enabled():
+    looked_on = torch._C._is_torch_function_mode_enabled()
+    if not _is_native(qkv) or qkv.outputs != 3 * heads * native.PANEL or looked_on or _wants_gradient(x):
         return None
-    qkv._refuse_gradients(x)
     return native.native_attention(x.float(), qkv.packed, heads, scale).to(x.dtype)
+
+
+def _wants_gradient(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
 
 
 def _is_native(layer: Any) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Operation = TypeVar("Operation", bound=Callable[..., Tensor])
 
@@ -43,3 +44,17 @@ def opaque(schema: str, *, like: Callable[..., Tensor] | None = None) -> Callabl
         return run  # pyright: ignore[reportReturnType]
 
     return wrap
+
+
+class Backed(torch.autograd.Function):
+    """A layer of operations that have no way back of their own: its `back` gives the gradient of its input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Any) -> Tensor:
+        ctx.layer = layer
+        return layer(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ctx.layer.back(grads[0]), None

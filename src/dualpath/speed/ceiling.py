@@ -114,13 +114,18 @@ def packed_linear(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
     return lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
 
 
-def int8_product(b: int, m: int, k: int, n: int) -> Callable[[], None]:
+def int8_product(b: int, m: int, k: int, n: int) -> Callable[[], Tensor]:
     """b products of (m, k) by (k, n) in int8 by the library's own tiles, to whole numbers; filled up as they need."""
     inputs, outputs = k + -k % native.PANEL, n + -n % native.PANEL
     x = torch.randint(0, 256, (b, m, inputs), dtype=torch.uint8)
     packed = torch.randint(-127, 128, (b, inputs * outputs), dtype=torch.int8)
     out = torch.empty(b, m, outputs, dtype=torch.int32)
-    return lambda: native.whole_products(x, packed, outputs, out)
+
+    def multiply() -> Tensor:
+        native.whole_products(x, packed, outputs, out)
+        return out[..., :n]
+
+    return multiply
 
 
 def int8_linear(m: int, k: int, n: int) -> Callable[[], Tensor]:

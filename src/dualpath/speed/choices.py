@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dualpath.engine.device import LoadPrecision
+from dualpath.engine.device import Precision
 from dualpath.errors import DualPathError
 from dualpath.speed.turns import Candidate
 
@@ -21,7 +21,7 @@ class SpeedConfig:
         mode: inference, training or both.
         batch_size: clips at a time.
         num_classes: outputs of the classifier.
-        precision: auto, bf16, fp32 or, at inference, int8: how frozen weights are stored and the model computes.
+        precision: auto, bf16, fp32 or int8: how frozen weights are stored and the model computes.
         compiled: torch.compile beside the plain way, at inference.
         rounds: each candidate has so many turns.
         seconds: a turn takes about so long.
@@ -31,7 +31,7 @@ class SpeedConfig:
     mode: Mode = "both"
     batch_size: int = 1
     num_classes: int = 400
-    precision: LoadPrecision = "auto"
+    precision: Precision = "auto"
     compiled: bool = False
     rounds: int = 3
     seconds: float = 3.0
@@ -43,8 +43,6 @@ class SpeedConfig:
                 raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least {least}")
         if not 0 < self.seconds < float("inf"):
             raise DualPathError(f"seconds is {self.seconds}, but it must be a number above 0")
-        if self.precision == "int8" and self.mode != "inference":
-            raise DualPathError("precision int8 is for inference alone; add --mode inference, or take bf16 or fp32")
         if self.compiled and self.mode == "training":
             raise DualPathError("compiled has no effect on a training; leave it out, or measure inference too")
 
@@ -64,7 +62,8 @@ def candidates_of(entries: Mapping[str, Mapping[str, Any]], config: SpeedConfig)
         for label, settings in entries.items():
             given = common | {"settings": dict(settings)}
             name = f"{label}, {mode}" if config.mode == "both" else label
-            found.append(Candidate(name, f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=True))
+            mixed = config.precision == "int8" and mode == "training"  # its products have no type in common, so no ceiling
+            found.append(Candidate(name, f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=not mixed))
             if config.compiled and mode == "inference":
                 given = given | {"compiled": True}
                 found.append(Candidate(f"{name}, compiled", "dualpath.speed.ours:inference", given, group=mode))

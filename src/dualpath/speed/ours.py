@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from dualpath.engine.config import RunConfig
-from dualpath.engine.device import LoadPrecision, frozen_dtype, pick_device
+from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.engine.entries import make_entries
 from dualpath.engine.learner import Learner, Micro
 from dualpath.memory import keep_memory
-from dualpath.methods import build_model, count_parameters, store_in_int8
+from dualpath.methods import build_model, count_parameters, store_in_int8, train_in_int8
 from dualpath.nn.zoo import random_backbone
 from dualpath.speed.products import watch
 from dualpath.speed.worker import Work
@@ -29,7 +29,7 @@ def inference(
     settings: Mapping[str, Any],
     num_classes: int,
     batch_size: int,
-    precision: LoadPrecision,
+    precision: Precision,
     device: str = "",
     compiled: bool = False,
 ) -> Work:
@@ -59,8 +59,7 @@ def inference(
         with torch.inference_mode():
             run(frames)
 
-    dtype = "int8" if precision == "int8" else ""
-    return _work(step, model, frames, products, counts=counts, dtype=dtype, hidden=compiled)
+    return _work(step, model, frames, products, counts=counts, precision=precision, hidden=compiled)
 
 
 def training(
@@ -68,11 +67,14 @@ def training(
     settings: Mapping[str, Any],
     num_classes: int,
     batch_size: int,
-    precision: LoadPrecision,
+    precision: Precision,
     device: str = "",
 ) -> Work:
     """A candidate for `turns`: one optimizer step; the arguments as those of `inference`."""
     model, frames, config = _model(settings, num_classes, batch_size, precision, device)
+    counts = count_parameters(model)
+    if precision == "int8":
+        train_in_int8(model)
     learner = Learner(model, config.training, frames.device)  # pyright: ignore[reportArgumentType]
     labels = torch.arange(batch_size, device=frames.device) % num_classes
     learner.begin()
@@ -82,11 +84,11 @@ def training(
 
     step()
     products = watch(step)
-    return _work(step, model, frames, products, counts=count_parameters(model))
+    return _work(step, model, frames, products, counts=counts, precision=precision)
 
 
 def _model(
-    settings: Mapping[str, Any], num_classes: int, batch_size: int, precision: LoadPrecision, device: str
+    settings: Mapping[str, Any], num_classes: int, batch_size: int, precision: Precision, device: str
 ) -> tuple[Any, Tensor, RunConfig]:
     keep_memory()  # as the command line does
     place = torch.device(device) if device else pick_device()
@@ -107,14 +109,14 @@ def _work(
     products: Mapping[Any, int],
     *,
     counts: tuple[int, int],
-    dtype: str = "",
+    precision: Precision,
     hidden: bool = False,
 ) -> Work:
     return Work(
         step,
         clips=len(frames),
         products=products,
-        dtype=dtype or str(model.backbone.dtype).removeprefix("torch."),
+        dtype="int8" if precision == "int8" else str(model.backbone.dtype).removeprefix("torch."),
         device=str(frames.device),
         facts={"trainable": counts[0], "total": counts[1], "num_frames": frames.shape[1]},
         hidden=hidden,
