@@ -43,11 +43,12 @@ def candidates(batch: int) -> list[Candidate]:
             given = common | {"settings": settings}
             found.append(Candidate(f"{label}, {mode}", f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=True))
         for precision in ("fp32", "bf16", "int8"):
-            if DTYPES.get(precision) == chosen or (precision == "int8" and (mode == "training" or pick_device().type != "cpu")):
+            if DTYPES.get(precision) == chosen or (precision == "int8" and pick_device().type != "cpu"):
                 continue
             given = common | {"settings": OURS, "precision": precision}
             label = f"dualpath, {precision}, {mode}"
-            found.append(Candidate(label, f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=precision == "int8"))
+            wholly = precision == "int8" and mode == "inference"  # in a training some products are in fp32
+            found.append(Candidate(label, f"dualpath.speed.ours:{mode}", given, group=mode, ceiling=wholly))
         for precision in ("auto", "bf16") if mode == "training" else ():
             if DTYPES.get(precision) == chosen:
                 continue

@@ -37,7 +37,7 @@ Made by scripts/make_speed.py from what benchmarks/models.py measured (benchmark
 turns in one run, each in a process of its own, with random weights. A time is the median over the rounds of a round's median
 step; +/- is half the way from the fastest to the slowest round. *In* is the type that frozen weights are stored and multiplied
 in: what `--precision auto` takes on the machine where a label names none, also for others' models; with int8 what is no product
-with weights is done in that type. *Of the ceiling* is the time that a candidate's matrix
+with weights, and in a training the way back, is done in that type. *Of the ceiling* is the time that a candidate's matrix
 products alone take on this chip, each in the fastest way at hand, over its own time. *Memory a clip* is the most that a
 step makes and holds at once, counted tensor by tensor: activations, gradients, casts of weights; not the weights, nor what
 is kept from step to step. *Peak* is the whole process, measured (on a GPU: its tensors). *Over fp32* and *over autocast*
