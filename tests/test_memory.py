@@ -54,15 +54,15 @@ def make():
     made = [[] for _ in range(100_000)]
     return made, searches() - before
 kept, searched = make()
-told = [searched > 0]
+told, frozen = [searched > 0], gc.get_freeze_count()  # Python 3.12 begins with some
 try:
     with uncollected():
         raise ImportError
 except ImportError:
-    told += [gc.isenabled(), gc.get_freeze_count() == 0]
+    told += [gc.isenabled(), gc.get_freeze_count() == frozen]
 with uncollected():
     kept, searched = make()
-told += [searched == 0, gc.isenabled(), gc.get_freeze_count() > 100_000]
+told += [searched == 0, gc.isenabled(), gc.get_freeze_count() > frozen + 100_000]
 sys.modules["torch"] = types.ModuleType("torch")
 frozen = gc.get_freeze_count()
 with uncollected():
