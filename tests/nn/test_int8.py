@@ -149,3 +149,23 @@ def test_every_family_sees_nearly_the_same(family: str) -> None:
     twin = copy.deepcopy(backbone)
     with torch.inference_mode():
         assert torch.equal(twin(pictures), backbone(pictures))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_nearly_the_same_gradient(family: str) -> None:
+    backbone = family_backbone(family)
+    backbone.fuse_attention(False)
+    with torch.no_grad():
+        tokens = backbone.embed(backbone.normalise(random_clips(3, size=backbone.size)))
+
+    def gradient() -> Tensor:
+        begin = tokens.clone().requires_grad_()
+        found = backbone.read(backbone.walk(begin, plain_step))
+        found.backward(drawn(*found.shape, seed=4).to(found.dtype))
+        assert begin.grad is not None
+        return begin.grad
+
+    plain = gradient()
+    backbone.store_in_int8()
+    whole = gradient()
+    assert 0 < float((whole - plain).norm() / plain.norm()) < 0.1
