@@ -39,10 +39,10 @@ static void *room(size_t bytes) {
 
 /* ---- functions */
 
-/* e^x as a power of two, its fraction by a polynomial, to 2e-7 of it; e^-41 for all that is less, as numbers too small to be
-   written in full would cost the chip a hundred times as long. */
+/* e^x as a power of two, its fraction by a polynomial, to 2e-7 of it; e^-41 for all that is less and e^41 for all that is more, as
+   numbers too small to be written in full, here or in 1 / e^x, would cost the chip a hundred times as long. */
 INLINE Floats exponential(Floats x) {
-  x = smaller_of(all(127), larger_of(all(-60), x * all(1.44269504f)));
+  x = smaller_of(all(60), larger_of(all(-60), x * all(1.44269504f)));
   Floats n = rounded(x), f = x - n, p = all(1.32779393e-3f);
   p = p * f + all(9.67575796e-3f);
   p = p * f + all(5.55070974e-2f);
