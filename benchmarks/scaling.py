@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py --output benchmarks/results/cpu [--only batch_size ...] [--rounds 3] [--seconds 4] [--quick]
 
-DualPath with random weights; the points of an axis take turns in one run, and each is held against the first. Writes
-scaling.json, of which scripts/make_speed.py makes tables and a picture. --quick tries everything on the embedded
-backbone, in a minute or two.
+DualPath with random weights, in the type that `--precision auto` takes on this machine; the points of an axis take turns in one
+run, and each is held against the first. Writes scaling.json, of which scripts/make_speed.py makes tables and a picture. --quick
+tries everything on the embedded backbone, in a minute or two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from growth import NAMES, grow, growth_markdown
 
 from dualpath.engine.checkpoint import versions
-from dualpath.engine.device import pick_device
+from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.machine import describe_machine
 from dualpath.files import write_whole
 from dualpath.nn.zoo import EMBEDDED
@@ -61,7 +61,7 @@ def points(axis: str, mode: str, *, quick: bool) -> list[tuple[str, Candidate]]:
     found = []
     for value in (QUICK_VALUES if quick else VALUES)[axis]:
         settings = dict(QUICK if quick else FULL)
-        given: dict[str, Any] = {"num_classes": 400, "batch_size": 1, "precision": "bf16"}
+        given: dict[str, Any] = {"num_classes": 400, "batch_size": 1, "precision": "auto"}
         if axis in given:
             given[axis] = value
         elif axis == "views":  # of one video, which go through the model together
@@ -88,6 +88,7 @@ def main() -> None:
         "machine": describe_machine(pick_device()),
         "command": shlex.join(["python", *sys.argv]),
         "versions": versions(),
+        "dtype": str(frozen_dtype("auto", pick_device())).removeprefix("torch."),
         "axes": [],
     }
     for axis in given.only:

@@ -80,12 +80,13 @@ def make_page(machines: Sequence[Machine], pictures: Collection[str]) -> str:
         parts += [f"### {g.capitalize()}\n\n{as_table(HEAD, rows_of(machine, g))}\n" for g in GROUPS if machine.shown(g)]
         targets = [sentence(target, machine) for target in TARGETS if target.device == machine.kind]
         parts.append("\n".join(["### Asked and reached\n", *targets]) + "\n")
-        if machine.growth is not None:
-            axes = machine.growth["axes"]
-            told = f"### How the cost grows\n\n{machine.growth['machine']}.\n`{machine.growth['command']}`\n"
+        growth = machine.growth
+        if growth is not None:
+            where = f"{growth['machine']}; frozen weights in {growth['dtype']}"
+            told = f"### How the cost grows\n\n{where}.\n`{growth['command']}`\n"
             name = f"scaling_{machine.name}"
             picture = f"\n![Time and memory over each axis](pictures/{name}.png)\n" if name in pictures else ""
-            parts.append(f"{told}{picture}\n{growth_markdown(axes)}")
+            parts.append(f"{told}{picture}\n{growth_markdown(growth['axes'])}")
     return "\n".join(parts)
 
 

@@ -192,10 +192,11 @@ def test_growth_has_a_part_of_its_own(root: Path) -> None:
     first = point | {"value": "1", "time_growth": 1.0, "gmacs_growth": 1.0, "memory_growth": 1.0, "time_excess": 1.0}
     second = first | {"value": "2", "time_growth": 3.0, "gmacs_growth": 2.0, "time_excess": 1.5, "flagged": ["time"]}
     axes = [{"axis": "batch_size", "mode": "inference", "points": [first | {"flagged": []}, second]}]
-    told = {"machine": "another box", "command": "python scaling.py", "axes": axes}
+    told = {"machine": "another box", "command": "python scaling.py", "dtype": "bfloat16", "axes": axes}
     (root / "benchmarks" / "results" / "cpu" / "scaling.json").write_text(json.dumps(told))
     assert make_speed.main([], root=root) == 0
     page = (root / "docs" / "speed.md").read_text()
+    assert "another box; frozen weights in bfloat16.\n`python scaling.py`" in page
     assert "- clips at a time, inference, 2: time grew by 3.00, the multiply-adds by 2.00" in page
     assert (root / "docs" / "pictures" / "scaling_cpu.png").is_file()
     assert make_speed.main(["--check"], root=root) == 0
