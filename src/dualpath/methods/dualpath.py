@@ -169,7 +169,8 @@ class DualPath(nn.Module):
     def framesets(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b g c y x"]:
         """The pictures that the temporal path looks at, values 0..255."""
         config = self.config
-        how = {"whole": self.backbone.dtype != torch.float32, "antialias": config.antialias}
+        coarse = self.backbone.dtype != torch.float32 or self.backbone.in_int8
+        how = {"whole": coarse, "antialias": config.antialias}
         if config.variant == "reference":  # shrunk once laid out: antialiasing then blends frames where they meet
             tiled = pack(frames, config.grid)
             return shrink(tiled.flatten(0, 1), self.frameset_size, **how).unflatten(0, tiled.shape[:2])
