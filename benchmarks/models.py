@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[""], help="rows whose labels hold one of these words")
     given = parser.parse_args()
     chosen = [one for one in candidates(given.batch_size) if any(word in one.label for word in given.only)]
-    found = []
+    found, machine = [], describe_speed(pick_device())
     for mode in ("inference", "training"):  # one after the other: all processes of a call are there at once
         found += measure(
             [one for one in chosen if one.group == mode],
@@ -88,9 +88,9 @@ def main() -> None:
             seconds=given.seconds,
             progress=lambda done, text: print(f"{done} {text}", file=sys.stderr, flush=True),
         )
-    machine = describe_speed(pick_device())
-    told = speed_json(found, machine=machine, command=shlex.join(["python", *sys.argv]), versions=versions())
-    write_whole(given.output / "models.json", json.dumps(told, indent=2) + "\n")
+        # After each: what is measured is there, whatever happens to the next.
+        told = speed_json(found, machine=machine, command=shlex.join(["python", *sys.argv]), versions=versions())
+        write_whole(given.output / "models.json", json.dumps(told, indent=2) + "\n")
     print(speed_table(found, machine))
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dualpath.errors import DualPathError
-from dualpath.methods import METHODS, build_model, count_parameters, find_method, store_in_int8, train_in_int8, trained_state
+from dualpath.methods import (
+    METHODS,
+    WITHIN_BLOCKS,
+    build_model,
+    count_parameters,
+    find_method,
+    settle,
+    store_in_int8,
+    train_in_int8,
+    trained_state,
+)
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.int8 import Int8Linear
 from small import SMALL
-from tiny import random_clips, randomise_adapters, tiny_backbone
+from tiny import random_clips, randomise, randomise_adapters, tiny_backbone
 
 INSIDE = {"full_tuning", "bitfit", "lora"}
 """Methods that train tensors of the backbone itself, or put theirs into it."""
@@ -123,6 +137,40 @@ def test_building_leaves_the_global_generator_alone(name: str) -> None:
     before = torch.random.get_rng_state()
     build_model(name, backbone, num_classes=2, config=SMALL.get(name), seed=9)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class Casts(TorchDispatchMode):
+    """Counts what is rounded from fp32 to bf16, by how many values it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and (args[0].dtype, found.dtype) == (torch.float32, torch.bfloat16):
+            self.sizes.append(found.numel())
+        return found
+
+
+@each_method
+def test_settled_for_inference_it_says_the_same_without_casts(name: str) -> None:
+    backbone = tiny_backbone()
+    backbone.store_in(torch.bfloat16)
+    model, frames = build_model(name, backbone, num_classes=5, config=SMALL.get(name)).eval(), random_clips(3, 8)
+    within = [module for module in model.modules() if isinstance(module, WITHIN_BLOCKS)]
+    for module in within:
+        randomise(module)
+    with torch.no_grad():
+        with Casts() as before:
+            expected = model(frames)
+        settle(model)
+        with Casts() as after:
+            assert torch.equal(model(frames), expected)
+    sizes = [value.numel() for module in within for value in module.parameters()]
+    assert Counter(before.sizes) - Counter(after.sizes) == Counter(sizes)
+    assert all(value.dtype == torch.bfloat16 for module in within for value in module.parameters())
+    assert bool(within) == (name in {"dualpath", "adaptformer", "pro_tuning", "st_adapter", "aim"})
 
 
 @each_method

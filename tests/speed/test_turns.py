@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dualpath.errors import DualPathError
-from dualpath.speed.turns import Candidate, Measured, ceiling_label, measure, ratio, stages
+from dualpath.speed.turns import Candidate, Measured, _Failed, _started, ceiling_label, measure, ratio, stages
 from dualpath.speed.worker import FEWEST, WARM_STEPS
 
 HERE = str(Path(__file__).parent)
@@ -32,6 +32,16 @@ def test_candidates_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert c.problem == "ValueError: c has had enough"
     assert [done for done, _ in told] == list(range(len(told)))
     assert len(told) == stages(asked, 3) - 4  # b has no turns, c not its third
+
+
+def test_one_that_is_killed_while_others_work_is_told_and_disturbs_no_other() -> None:
+    with _started(Candidate("a", "makers:refuses", folder=HERE), 0) as child:
+        child.process.kill()
+        child.process.wait()
+        with pytest.raises(_Failed, match="was killed, as systems do where memory runs out: measure fewer candidates"):
+            child.begin()  # into a pipe that nobody reads; what is left in it must not fail again when it is closed
+    assert child.process.stdin is not None
+    assert child.process.stdin.closed
 
 
 def test_a_ceiling_does_the_products_of_its_candidate(tmp_path: Path) -> None:

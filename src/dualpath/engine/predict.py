@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.errors import DualPathError
-from dualpath.methods import VideoModel, store_in_int8
+from dualpath.methods import VideoModel, settle, store_in_int8
 from dualpath.nn.backbone import Backbone
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.protocols import ViewsConfig
@@ -181,4 +181,6 @@ def load(
         spec = replace(spec, sampling=sampling)
     if precision == "int8" or (shared is not None and shared.in_int8):
         store_in_int8(model.to(device))
+    else:
+        settle(model)
     return VideoClassifier(model, spec, device=device)

@@ -19,8 +19,8 @@ from dualpath.methods.full_tuning import FullTuning, FullTuningConfig
 from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig
 from dualpath.methods.lora import LoRA, LoRAConfig
 from dualpath.methods.options import DualPathConfig
-from dualpath.methods.pro_tuning import ProTuning, ProTuningConfig
-from dualpath.methods.st_adapter import STAdapterConfig, STAdapterModel
+from dualpath.methods.pro_tuning import PromptBlock, ProTuning, ProTuningConfig
+from dualpath.methods.st_adapter import STAdapter, STAdapterConfig, STAdapterModel
 from dualpath.methods.vpt import VPT, VPTConfig
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
@@ -66,6 +66,8 @@ METHODS: dict[str, Method] = {
     "st_adapter": Method(STAdapterModel, STAdapterConfig),
     "aim": Method(Aim, AimConfig),
 }
+WITHIN_BLOCKS = (Adapter, STAdapter, PromptBlock)
+"""What methods train within blocks: kept in fp32, computed in the type of the tokens."""
 
 
 def find_method(name: str) -> Method:
@@ -83,6 +85,18 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone: fork_rng puts no other one back
         return found.model(backbone, num_classes=num_classes, config=config or found.config())
+
+
+def settle(model: nn.Module) -> None:
+    """Stores the trained parts of blocks in the type in which they compute, for inference: the same numbers without casts.
+
+    A training keeps them in fp32 and casts them at every step.
+    """
+    backbone = model.backbone
+    assert isinstance(backbone, Backbone)
+    for module in model.modules():
+        if isinstance(module, WITHIN_BLOCKS):
+            module.to(backbone.dtype)
 
 
 def store_in_int8(model: nn.Module) -> None:

@@ -118,7 +118,8 @@ class DualPath(nn.Module):
         """y_SP: the mean [CLS] of T_S sparse frames."""
         backbone, config = self.backbone, self.config
         assert self.spatial is not None
-        frames = frames[:, self.spatial_frames(frames.shape[1])]
+        # One by one: for a list of places a GPU would have to wait until the list has been copied to it.
+        frames = torch.stack([frames[:, place] for place in self.spatial_frames(frames.shape[1])], dim=1)
         pictures = frames.flatten(0, 1)
         repeats = None if self.training else find_repeats(pictures)
         if repeats is not None:

@@ -17,7 +17,7 @@ from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.engine.entries import make_entries
 from dualpath.engine.learner import Learner, Micro
 from dualpath.memory import keep_memory
-from dualpath.methods import build_model, count_parameters, store_in_int8, train_in_int8
+from dualpath.methods import build_model, count_parameters, settle, store_in_int8, train_in_int8
 from dualpath.nn.zoo import random_backbone
 from dualpath.speed.products import watch
 from dualpath.speed.worker import Work
@@ -47,6 +47,8 @@ def inference(
     counts = count_parameters(model.eval())
     if precision == "int8":
         store_in_int8(model)
+    else:
+        settle(model)
     model.backbone.fuse_attention(True)
     with torch.inference_mode():
         model(frames)  # what is made once and kept, such as codes of positions, is no part of a step

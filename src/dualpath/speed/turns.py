@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import IO, Any
@@ -220,10 +221,17 @@ class _Child:
             line = ""
         if not line:
             self.process.wait()
-            self.said.seek(0)
-            lines = [line for line in self.said.read().splitlines() if line.strip()]
-            raise _Failed(lines[-1] if lines else f"its process ended with exit code {self.process.returncode}")
+            raise _Failed(self._why())
         return json.loads(line)
+
+    def _why(self) -> str:
+        """Why its process has ended: its last word, if it had one."""
+        code = self.process.returncode
+        if code == -signal.SIGKILL:
+            return "its process was killed, as systems do where memory runs out: measure fewer candidates at a time"
+        self.said.seek(0)
+        lines = [line for line in self.said.read().splitlines() if line.strip()]
+        return lines[-1] if lines else f"its process ended with exit code {code}"
 
 
 @contextmanager
@@ -245,7 +253,8 @@ def _started(candidate: Candidate, threads: int) -> Iterator[_Child]:
         finally:
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
-                pipe.close()
+                with suppress(BrokenPipeError):  # a question that an ended process never read
+                    pipe.close()
             process.kill()
             process.wait()
 
