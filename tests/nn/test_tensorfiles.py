@@ -238,6 +238,15 @@ def whole_files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [write(STATE, folder / str(number)).read_bytes() for number, write in enumerate(writers)]
 
 
+def test_a_zip_of_a_version_that_there_is_none_of_is_damaged(whole_files: list[bytes], tmp_path: Path) -> None:
+    content = bytearray(whole_files[1])
+    content[content.index(b"PK\x01\x02") + 6] = 64
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+    with pytest.raises(DualPathError, match=r"is not a whole file of torch.save \(zip file version 6.4\); fetch it again"):
+        read_state(path)
+
+
 @settings(max_examples=150, deadline=None)
 @given(which=st.integers(0, 3), places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=3))
 def test_a_damaged_file_is_told_or_gives_tensors(

@@ -159,7 +159,7 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(map(_is_constants, archive.namelist()))
-    except (zipfile.BadZipFile, OSError, ValueError) as problem:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:  # the last: a version there is none of
         raise DualPathError(f"{path} is not a whole file of torch.save ({first_line(problem)}); fetch it again") from problem
 
 
