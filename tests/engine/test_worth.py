@@ -194,18 +194,12 @@ def test_methods_without_two_paths_have_no_such_rows(videos: tuple[Video, ...]) 
     assert why_no_paths(dualpath_model()) is None
 
 
-class Backbone(nn.Module):
-    size = 32
-
-    def fuse_attention(self, _: bool) -> None: ...
-
-
 class Rising(nn.Module):
     """Class 0 is "down", 1 is "up": the brightness of the last frame less that of the first."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone, self.config = Backbone(), DualPathConfig()
+        self.backbone, self.config = tiny_backbone(), DualPathConfig()
 
     def check_clip(self, num_frames: int) -> None: ...
 

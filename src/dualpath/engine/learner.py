@@ -1,6 +1,6 @@
 """What a training step is: clips to a loss, gradients, one change of the trained weights. It knows no files.
 
-    micro-batches --forward, loss, backward each--> gradients, clipped --AdamW--> weights
+    micro-batches --in pieces: forward, loss, backward each--> gradients, clipped --AdamW--> weights
 
 `engine.loop` feeds it, `speed.ours` times it.
 """
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualpath.engine.config import TrainConfig
+from dualpath.engine.pieces import in_pieces
 
 
 class Micro(NamedTuple):
@@ -91,14 +92,19 @@ class Learner:
             if len(micro.labels) == 0:
                 continue
             torch.manual_seed(micro.seed)
-            logits = self._wrapped(micro.frames.to(self.device, non_blocking=True))
-            losses = losses_of(logits, micro.labels.to(self.device), smoothing=self.training.label_smoothing)
-            finite = torch.isfinite(losses.detach()).cpu()
-            if not finite.all():
-                raise NotFiniteError("loss", [(number, place) for place in (~finite).nonzero()[:, 0].tolist()])
-            loss = losses.sum() / clips
-            self._fabric.backward(loss)
-            total += loss.item()
+            pieces = in_pieces(micro.frames, self.model, self.device)
+            first = 0
+            for frames, labels in zip(pieces, micro.labels.tensor_split(len(pieces)), strict=True):
+                logits = self._wrapped(frames.to(self.device, non_blocking=True))
+                losses = losses_of(logits, labels.to(self.device), smoothing=self.training.label_smoothing)
+                finite = torch.isfinite(losses.detach()).cpu()
+                if not finite.all():
+                    places = (~finite).nonzero()[:, 0] + first
+                    raise NotFiniteError("loss", [(number, place) for place in places.tolist()])
+                first += len(labels)
+                loss = losses.sum() / clips
+                self._fabric.backward(loss)
+                total += loss.item()
         largest = self.training.clip_grad or math.inf
         norm = nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], largest)
         if not torch.isfinite(norm):

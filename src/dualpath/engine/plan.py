@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dualpath.engine.alive import most_alive
 from dualpath.engine.config import RunConfig
+from dualpath.engine.pieces import biggest_piece, clips_at_once
 from dualpath.methods import VideoModel, build_model, check_frozen, count_parameters
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.meta import fused_attention
@@ -126,7 +127,11 @@ def describe(
     frozen = not any(value.requires_grad for value in backbone.vit.parameters())
     batch, micro = training.batch_size * training.accumulate, training.batch_size
     computed = ", layers computed again" if backbone.gradient_checkpointing else ""
-    told = f"about {plan.memory_gb(micro):.2f} GB for the model ({plan.clip_bytes / 1e6:.0f} MB a clip{computed})"
+    options = config.complete().options
+    assert options is not None
+    at_once = biggest_piece(micro, clips_at_once(backbone, options, config.sampling.num_frames, device))
+    computed += f", {at_once} at a time" if at_once < micro else ""
+    told = f"about {plan.memory_gb(at_once):.2f} GB for the model ({plan.clip_bytes / 1e6:.0f} MB a clip{computed})"
     lines = [
         ("method", f"{config.method} on {backbone.name}, {backbone.size}x{backbone.size} pixels"),
         ("parameters", plan.parameters_line()),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, frozen_dtype, pick_device
+from dualpath.engine.pieces import in_pieces
 from dualpath.errors import DualPathError
 from dualpath.methods import VideoModel, settle, store_in_int8
 from dualpath.nn.backbone import Backbone
@@ -133,7 +134,8 @@ class VideoClassifier:
     @torch.inference_mode()
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:
         """Views of videos to scores: softmax of each view, mean over a video's views, on the CPU."""
-        return over_views(self._video_model(views.flatten(0, 1).to(self.device)), views.shape[1])
+        clips = in_pieces(views.flatten(0, 1), self.model, self.device)
+        return over_views(torch.cat([self._video_model(piece.to(self.device)) for piece in clips]), views.shape[1])
 
 
 def over_views(logits: Float[Tensor, "n k"], num_views: int) -> Float[Tensor, "b k"]:

@@ -23,6 +23,7 @@ from dualpath.data.loader import ViewBatch
 from dualpath.data.manifest import Video
 from dualpath.engine.evaluate import ORDERS_SEED, Evaluation, no_scores, visit
 from dualpath.engine.paired import Interval, paired_bootstrap
+from dualpath.engine.pieces import in_pieces
 from dualpath.engine.predict import VideoClassifier, over_views
 from dualpath.engine.verdicts import IN_ORDER, ONE_FRAME, REVERSED, SHUFFLED, ClassWorth, judge
 from dualpath.methods.base import spread
@@ -190,8 +191,9 @@ def reorder(
 def encode_views(classifier: VideoClassifier, views: UInt8[Tensor, "b v t c h w"]) -> dict[str, Float[Tensor, "b v f"]]:
     """What each path of a DualPath makes of views, on the CPU."""
     assert isinstance(classifier.model, DualPath)
-    features = classifier.model.encode(views.flatten(0, 1).to(classifier.device))
-    return {path: found.unflatten(0, views.shape[:2]).cpu() for path, found in features.items()}
+    clips = in_pieces(views.flatten(0, 1), classifier.model, classifier.device)
+    features = [classifier.model.encode(piece.to(classifier.device)) for piece in clips]
+    return {path: torch.cat([one[path] for one in features]).unflatten(0, views.shape[:2]).cpu() for path in features[0]}
 
 
 @torch.inference_mode()

@@ -50,6 +50,10 @@ class MethodConfig(ABC):
     def check_clip(self, num_frames: int) -> None:
         """Raises DualPathError if clips of this many frames do not suit."""
 
+    @abstractmethod
+    def num_pictures(self, num_frames: int) -> int:
+        """How many pictures of a clip of this many frames go through the backbone together."""
+
 
 @dataclass(frozen=True)
 class FrameConfig(MethodConfig):
@@ -67,6 +71,10 @@ class FrameConfig(MethodConfig):
             raise DualPathError(
                 f"a clip has {num_frames} frames, but this method needs at least {self.least_frames}; raise num_frames"
             )
+
+    def num_pictures(self, num_frames: int) -> int:
+        """All its frames."""
+        return num_frames
 
 
 class FrameModel(nn.Module):

@@ -40,6 +40,10 @@ class LinearProbeConfig(MethodConfig):
                 "lower num_probe_frames or raise num_frames"
             )
 
+    def num_pictures(self, num_frames: int) -> int:
+        """The frames that are looked at."""
+        return self.num_probe_frames or num_frames
+
 
 class LinearProbe(nn.Module):
     """Frozen backbone, mean over frames, one linear layer."""

@@ -113,6 +113,11 @@ class DualPathConfig(MethodConfig):
                 "lower num_spatial_frames or raise num_frames"
             )
 
+    def num_pictures(self, num_frames: int) -> int:
+        """Those of the path that has more of them: one goes behind the other."""
+        spatial = self.num_spatial_frames if self.paths != "temporal" else 0
+        return max(spatial, num_frames // (self.grid[0] * self.grid[1]) if self.has_framesets else 0)
+
 
 _SPATIAL = ("num_spatial_frames", "spatial_attention", "spatial_mlp")
 _TEMPORAL = ("grid", "cell", "positions", "temporal_attention", "temporal_mlp", "antialias")

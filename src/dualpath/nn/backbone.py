@@ -171,6 +171,12 @@ class Backbone(nn.Module, ABC):
         self.vit.rope = rope
 
     @property
+    def token_bytes(self) -> int:
+        """Of the tokens of one picture that enter the first layer; in no family do later ones have more."""
+        down, across = self.grid_of((self.size, self.size))
+        return self.dtype.itemsize * self.widths[0] * (self.prefix + down * across)
+
+    @property
     def in_int8(self) -> bool:
         """Whether the linear layers of its blocks are stored in int8."""
         return any(isinstance(module, Int8Linear) for module in self.vit.modules())

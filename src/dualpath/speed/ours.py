@@ -16,6 +16,7 @@ from dualpath.engine.config import RunConfig
 from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.engine.entries import make_entries
 from dualpath.engine.learner import Learner, Micro
+from dualpath.engine.pieces import in_pieces
 from dualpath.memory import keep_memory
 from dualpath.methods import build_model, count_parameters, settle, store_in_int8, train_in_int8
 from dualpath.nn.zoo import random_backbone
@@ -56,10 +57,12 @@ def inference(
     # On a GPU its small operations are started together, as a CUDA graph.
     mode = "reduce-overhead" if frames.device.type == "cuda" else "default"
     run = torch.compile(model, mode=mode) if compiled else model
+    clips = (frames,) if compiled else in_pieces(frames, model, frames.device)
 
     def step() -> None:
         with torch.inference_mode():
-            run(frames)
+            for piece in clips:
+                run(piece)
 
     return _work(step, model, frames, products, counts=counts, precision=precision, hidden=compiled)
 
