@@ -65,7 +65,7 @@ def points(axis: str, mode: str, *, quick: bool) -> list[tuple[str, Candidate]]:
         if axis in given:
             given[axis] = value
         elif axis == "views":  # of one video, which go through the model together
-            given["batch_size"] = value
+            given |= {"batch_size": value, "views": value}
         elif axis == "backbone":
             settings[axis] = BACKBONES.get(value, EMBEDDED)
         else:

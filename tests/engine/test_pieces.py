@@ -67,8 +67,13 @@ def test_pieces_are_as_equal_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(piece) for piece in in_pieces(clips[:3], model, CPU)] == [3]
     assert [len(piece) for piece in in_pieces(clips[:0], model, CPU)] == [0]
     assert [len(piece) for piece in in_pieces(clips, model, torch.device("cuda"))] == [8]
+    for together, sizes in ((2, [2] * 4), (4, [4, 4]), (8, [8])):
+        found = in_pieces(clips, model, CPU, together=together)
+        assert [len(piece) for piece in found] == sizes
+        assert torch.equal(torch.cat(list(found)), clips)
     monkeypatch.setattr(pieces, "MOST", 1)
     assert [len(piece) for piece in in_pieces(clips, model, CPU)] == [1] * 8
+    assert [len(piece) for piece in in_pieces(clips, model, CPU, together=4)] == [4, 4]
     assert [biggest_piece(8, most) for most in (1, 3, 4, 7, 8, sys.maxsize)] == [1, 3, 4, 4, 8, 8]
 
 
@@ -82,7 +87,7 @@ def test_of_the_published_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scores_and_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = of_at_most(2, monkeypatch)
+    model = of_at_most(5, monkeypatch)
     sampling = SamplingConfig(num_frames=8)
     spec = ModelSpec("dualpath", SMALL["dualpath"], BackboneConfig("tiny"), tuple("abcde"), sampling, 0, 0.0, {})
     classifier, views = VideoClassifier(model, spec, device=CPU), random_clips(3, 2, 8)
@@ -97,7 +102,7 @@ def test_scores_and_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(pieces, "MOST", 1 << 30)
     torch.testing.assert_close(classifier.score_views(views), scores)
     whole = encode_views(classifier, views)
-    assert sizes == [2, 2, 2, 2, 2, 2, 6, 6]
+    assert sizes == [4, 2, 4, 2, 6, 6]  # two videos of two views, one
     assert features.keys() == whole.keys() == {"spatial", "temporal"}
     for path, found in whole.items():
         torch.testing.assert_close(features[path], found)

@@ -40,7 +40,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training videos.
-        batch_size: clips that go through the model at once.
+        batch_size: clips that go through the model at once; on a processor in pieces, for the sake of memory.
         accumulate: batches whose gradients are added up for one step; the effective batch is their product.
         base_lr: learning rate for an effective batch of 256; the one used is scaled to the effective batch.
         lr: learning rate as it is, instead of base_lr.

@@ -143,7 +143,7 @@ def evaluate(
         classifier: model with its classes and sampling.
         videos: what to score, labelled with the classifier's labels.
         views: clips x crops a video; one of each by default.
-        batch_size: videos a forward pass.
+        batch_size: videos that are scored together.
         workers: decoding processes.
         shuffle_frames: puts each clip's frames into a random order that depends on the video's place alone: what
             a model loses by it is what it knows of time.

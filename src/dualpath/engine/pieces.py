@@ -4,7 +4,7 @@
 
 A tensor of more than 32 MB glibc gives back to the system at once, which clears and maps its pages anew for the next one
 (memory.py); larger batches are no faster and only need more memory. On ViT-B/16 with 32 frames pieces have two clips in fp32,
-four in bf16: training with batches of 8 takes three quarters of the time and half of the memory (EXPERIMENTS.md).
+four in bf16: training with batches of 8 takes three quarters of the time and two thirds of the memory (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -38,10 +38,18 @@ def clips_at_once(backbone: Backbone, options: MethodConfig, num_frames: int, de
     return max(1, MOST // (options.num_pictures(num_frames) * backbone.token_bytes))
 
 
-def in_pieces(clips: Tensor, model: Any, device: torch.device) -> Sequence[Tensor]:
-    """Clips (B, T, C, H, W) in pieces of as equal a size as may be, for a model on a device."""
-    most = clips_at_once(model.backbone, model.config, clips.shape[1], device)
-    return clips.tensor_split(max(1, math.ceil(len(clips) / most)))
+def in_pieces(clips: Tensor, model: Any, device: torch.device, *, together: int = 1) -> Sequence[Tensor]:
+    """Clips (B, T, C, H, W) in pieces of as equal a size as may be, for a model on a device.
+
+    Args:
+        clips: to be taken apart along B.
+        model: what they go through.
+        device: where it is.
+        together: so many that follow each other stay so, such as the views of a video, whose equal pictures are encoded once.
+    """
+    groups, most = len(clips) // together, clips_at_once(model.backbone, model.config, clips.shape[1], device) // together
+    pieces = clips.unflatten(0, (groups, together)).tensor_split(max(1, math.ceil(groups / max(1, most))))
+    return [piece.flatten(0, 1) for piece in pieces]
 
 
 def biggest_piece(count: int, most: int) -> int:

@@ -134,7 +134,7 @@ class VideoClassifier:
     @torch.inference_mode()
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:
         """Views of videos to scores: softmax of each view, mean over a video's views, on the CPU."""
-        clips = in_pieces(views.flatten(0, 1), self.model, self.device)
+        clips = in_pieces(views.flatten(0, 1), self.model, self.device, together=views.shape[1])
         return over_views(torch.cat([self._video_model(piece.to(self.device)) for piece in clips]), views.shape[1])
 
 

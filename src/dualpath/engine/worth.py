@@ -191,7 +191,7 @@ def reorder(
 def encode_views(classifier: VideoClassifier, views: UInt8[Tensor, "b v t c h w"]) -> dict[str, Float[Tensor, "b v f"]]:
     """What each path of a DualPath makes of views, on the CPU."""
     assert isinstance(classifier.model, DualPath)
-    clips = in_pieces(views.flatten(0, 1), classifier.model, classifier.device)
+    clips = in_pieces(views.flatten(0, 1), classifier.model, classifier.device, together=views.shape[1])
     features = [classifier.model.encode(piece.to(classifier.device)) for piece in clips]
     return {path: torch.cat([one[path] for one in features]).unflatten(0, views.shape[:2]).cpu() for path in features[0]}
 

@@ -33,6 +33,7 @@ def inference(
     precision: Precision,
     device: str = "",
     compiled: bool = False,
+    views: int = 1,
 ) -> Work:
     """A candidate for `turns`: one forward pass.
 
@@ -43,6 +44,7 @@ def inference(
         precision: see `frozen_dtype`.
         device: torch's name; by default the best at hand.
         compiled: through torch.compile, on a GPU with CUDA graphs.
+        views: so many clips that follow each other are of one video.
     """
     model, frames, _ = _model(settings, num_classes, batch_size, precision, device)
     counts = count_parameters(model.eval())
@@ -57,7 +59,7 @@ def inference(
     # On a GPU its small operations are started together, as a CUDA graph.
     mode = "reduce-overhead" if frames.device.type == "cuda" else "default"
     run = torch.compile(model, mode=mode) if compiled else model
-    clips = (frames,) if compiled else in_pieces(frames, model, frames.device)
+    clips = (frames,) if compiled else in_pieces(frames, model, frames.device, together=views)
 
     def step() -> None:
         with torch.inference_mode():
