@@ -191,7 +191,7 @@ def _predict(words: Sequence[str]) -> int:
     parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
     parser.add_argument("videos", type=str, nargs="+", help="video files")
     parser.add_argument("--top_k", type=int, default=5, help="classes to print")
-    parser.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
+    parser.add_argument("--batch_size", type=int, default=8, help="videos that are scored together")
     parser.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
     parser.add_names("views")
     parser.add_class_arguments(ViewsConfig)

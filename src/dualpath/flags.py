@@ -94,7 +94,7 @@ class Parser(ArgumentParser):
         self.add_argument("--output", type=str, default=None, metavar="DIR", help=output)
         self.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
         self.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
-        self.add_argument("--batch_size", type=int, default=8, help="videos a forward pass")
+        self.add_argument("--batch_size", type=int, default=8, help="videos that are scored together")
         self.add_argument("--workers", type=int, default=-1, help="decoding processes; -1 chooses")
         self.add_argument("--precision", type=str, default="auto", help="auto, bf16, fp32 or int8 (fastest)")
         self.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -186,6 +190,49 @@ def test_in_int8_it_says_nearly_the_same(name: str) -> None:
     assert 0 < float((whole - plain).norm() / plain.norm()) < 0.05
     adapters = [module for module in model.modules() if isinstance(module, Adapter)]
     assert all(isinstance(adapter.down, Int8Linear) for adapter in adapters)
+
+
+ON_A_GPU = """
+import sys
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from dualpath.methods import METHODS, build_model
+from small import SMALL
+from tiny import tiny_backbone
+
+class Host(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)]
+        assert tensors, func
+        if any(one.device.type == "cpu" for one in tensors):
+            print(name, func)
+        return found
+
+for name in METHODS:
+    with torch.device("meta"):
+        model = build_model(name, tiny_backbone(meta=True), num_classes=5, config=SMALL.get(name)).eval()
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        model.to_empty(device="cuda")
+        frames = torch.empty(2, 8, 3, 32, 32, dtype=torch.uint8, device="cuda")
+        model(frames)  # makes what is kept
+        with Host():
+            assert model(frames).device.type == "cuda"
+"""
+
+
+def test_on_a_gpu_a_forward_pass_takes_nothing_from_the_host() -> None:
+    """Each time it did the GPU would wait, and no CUDA graph could be made of it; a value that is asked for is an error here.
+
+    On torch's tensors that have a device and no values, so without a GPU; in a process of its own, as what is made once
+    and kept would be such tensors too.
+    """
+    run = [sys.executable, "-W", "error::UserWarning", "-c", ON_A_GPU]
+    places = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    told = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": places})
+    assert (told.returncode, told.stdout) == (0, ""), told.stderr
 
 
 @each_method

@@ -40,7 +40,7 @@ class Judged:
         output: folder for the results; by default one within the checkpoint's.
         weights, precision, protocol: see `dualpath.load`.
         views: clips x crops a video.
-        batch_size: videos a forward pass.
+        batch_size: videos that are scored together.
         workers: decoding processes; -1 chooses.
         checked: folder of a data check, whose quarantined videos are wrong without being tried.
     """

@@ -101,7 +101,7 @@ def measure_worth(
         classifier: model with its classes and sampling.
         videos: what to score, labelled with the classifier's labels.
         views: clips x crops a video; one of each by default.
-        batch_size: videos a forward pass.
+        batch_size: videos that are scored together.
         workers: decoding processes.
         progress: is told (videos done, videos in all).
         bad: see `evaluate`.

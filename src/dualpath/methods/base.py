@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
@@ -24,6 +25,11 @@ def spread(num_frames: int, count: int, *, first: bool = False) -> list[int]:
     movement's direction): the middle keeps time out of the spatial path.
     """
     return [(2 * i + (not first)) * num_frames // (2 * count) for i in range(count)]
+
+
+def take(frames: Shaped[Tensor, "b t c h w"], places: Sequence[int]) -> Shaped[Tensor, "b s c h w"]:
+    """Some frames of each clip. One by one: for a list of places a GPU would have to wait until it has been copied to it."""
+    return torch.stack([frames[:, place] for place in places], dim=1)
 
 
 def check_size(frames: Tensor, backbone: Backbone) -> None:

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import check_size, spread
+from dualpath.methods.base import check_size, spread, take
 from dualpath.methods.options import DualPathConfig, Place
 from dualpath.nn.adapters import BlockAdapters, Classifier, made_again
 from dualpath.nn.backbone import Backbone
@@ -118,8 +118,7 @@ class DualPath(nn.Module):
         """y_SP: the mean [CLS] of T_S sparse frames."""
         backbone, config = self.backbone, self.config
         assert self.spatial is not None
-        # One by one: for a list of places a GPU would have to wait until the list has been copied to it.
-        frames = torch.stack([frames[:, place] for place in self.spatial_frames(frames.shape[1])], dim=1)
+        frames = take(frames, self.spatial_frames(frames.shape[1]))
         pictures = frames.flatten(0, 1)
         repeats = None if self.training else find_repeats(pictures)
         if repeats is not None:

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import MethodConfig, check_size, spread
+from dualpath.methods.base import MethodConfig, check_size, spread, take
 from dualpath.nn.backbone import Backbone
 
 
@@ -65,7 +65,7 @@ class LinearProbe(nn.Module):
         self.check_clip(frames.shape[1])
         check_size(frames, self.backbone)
         t = frames.shape[1]
-        frames = frames[:, spread(t, self.config.num_probe_frames or t)]
+        frames = take(frames, spread(t, self.config.num_probe_frames or t))
         with torch.no_grad():
             features = self.backbone(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).mean(dim=1)
         return self.head(self.norm(features))
