@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dualpath.report.scatter import OURS, QUIET, THEIRS
+from dualpath.report.speed import four_digits
 from dualpath.speed.turns import Measured, ratio
 
 MOST = 1.25
@@ -93,19 +94,14 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
     return (
         row["value"],
-        plain(1e3 * row["seconds_a_step"]),
+        four_digits(1e3 * row["seconds_a_step"]),
         f"{100 * row['spread']:.0f} %",
         "" if row["gmacs_a_step"] is None else f"{row['gmacs_a_step']:.4g}",
-        "" if row["step_bytes"] is None else f"{row['step_bytes'] / 1e6:.4g} MB",
+        "" if row["step_bytes"] is None else f"{four_digits(row['step_bytes'] / 1e6)} MB",
         f"{row['peak_gb']:.2f} GB",
         excess("time"),
         excess("memory"),
     )
-
-
-def plain(milliseconds: float) -> str:
-    """With four digits that count, and never as a power of ten."""
-    return f"{milliseconds:.4g}" if milliseconds < 1e4 else f"{milliseconds:.0f}"
 
 
 def verdict(axes: Sequence[Mapping[str, Any]]) -> str:
@@ -167,8 +163,8 @@ def _panel(axes: Any, axis: Mapping[str, Any]) -> None:
     if held:
         axes.plot(*zip(*held, strict=True), color=THEIRS, marker="s", markersize=4, linewidth=1.2, label="memory of a step")
     first = drawn[0]
-    begins = f"{plain(1e3 * first['seconds_a_step'])} ms" + (
-        f", {first['step_bytes'] / 1e6:.3g} MB" if first["step_bytes"] else ""
+    begins = f"{four_digits(1e3 * first['seconds_a_step'])} ms" + (
+        f", {four_digits(first['step_bytes'] / 1e6)} MB" if first["step_bytes"] else ""
     )
     axes.set_title(f"{title(axis)}\nfirst: {begins}", loc="left", fontsize=9, color=QUIET)
     axes.set_xticks(places, [row["value"] for row in drawn])

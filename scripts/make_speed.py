@@ -21,7 +21,7 @@ from growth import growth_markdown, growth_picture
 
 from dualpath.errors import DualPathError
 from dualpath.report.speed import HEAD as SPEED_HEAD
-from dualpath.report.speed import speed_picture, speed_rows
+from dualpath.report.speed import four_digits, speed_picture, speed_rows
 from dualpath.speed.turns import Measured
 from pages import write_or_check
 from speed_targets import AUTOCAST, FP32, TARGETS, Machine, read_machine, sentence, times
@@ -117,7 +117,7 @@ def make_short(machines: Sequence[Machine], pictures: Collection[str]) -> str:
             rows.append(
                 (
                     name,
-                    *("" if one is None else f"{1e3 * one.clip_seconds:.4g}" for one in (infer, train)),
+                    *("" if one is None else four_digits(1e3 * one.clip_seconds) for one in (infer, train)),
                     "" if memory is None else f"{memory:.2f} GB",
                 )
             )

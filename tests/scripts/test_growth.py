@@ -42,6 +42,13 @@ POINTS = [
 ]
 
 
+def test_long_times_are_no_powers_of_ten() -> None:
+    slow = growth.grow([("1", point(1, 10.0, 20_123_000_000, 12.3456, 12.3456))])
+    assert "| 1 | 12346 | 0 % | 10 | 20123 MB |" in growth.growth_markdown(
+        [{"axis": "views", "mode": "inference", "points": slow}]
+    )
+
+
 def axes(points: list[tuple[str, Measured]]) -> list[dict[str, Any]]:
     return [{"axis": "batch_size", "mode": "training", "points": growth.grow(points)}]
 

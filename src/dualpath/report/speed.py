@@ -52,7 +52,7 @@ def speed_rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
                 one.candidate.label,
                 SHORT.get(one.dtype, one.dtype),
                 f"{1 / one.clip_seconds:.3g}",
-                f"{1e3 * one.clip_seconds:.4g}",
+                four_digits(1e3 * one.clip_seconds),
                 f"{100 * one.spread:.0f} %",
                 "" if one.gmacs is None else f"{one.gmacs / one.clips:.3g}",
                 "" if share is None else f"{100 * share:.0f} %",
@@ -62,6 +62,11 @@ def speed_rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def four_digits(value: float) -> str:
+    """A number with four digits that count, and never as a power of ten."""
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
 
 
 def share_of_ceiling(one: Measured, by_label: dict[str, Measured]) -> float | None:
