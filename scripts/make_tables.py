@@ -29,7 +29,7 @@ DOCS = ROOT / "docs"
 DUALPATH = [sys.executable, "-m", "dualpath.cli"]
 
 COMMON = shlex.split(
-    "--backbone stills_vit_tiny_patch16_128 --num_frames 4 --batch_size 32 --lr 3e-3 --min_scale 0.7 "
+    "--backbone stills_vit_tiny_patch16_128 --num_frames 4 --batch_size 32 --lr 3e-3 --warmup_epochs 1 --min_scale 0.7 "
     "--color_jitter 0 --label_smoothing 0 --check quick"
 )
 """The demo's settings."""

@@ -111,7 +111,9 @@ def test_scores_and_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 def learnt(model: torch.nn.Module, clips: torch.Tensor, labels: torch.Tensor) -> tuple[float, dict[str, torch.Tensor]]:
     learner = Learner(model, TrainConfig(lr=1e-3), CPU)
     learner.begin()
-    return learner.step([Micro(clips, labels, 0)], lr=0.0), {k: v.grad for k, v in model.named_parameters() if v.requires_grad}
+    return learner.step([Micro(clips, labels, 0)], lr=lambda peak: 0.0), {
+        k: v.grad for k, v in model.named_parameters() if v.requires_grad
+    }
 
 
 def test_a_training_step_is_the_same_and_leaner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +131,7 @@ def test_a_training_step_is_the_same_and_leaner(monkeypatch: pytest.MonkeyPatch)
     def bytes_of(clips_at_most: int) -> int:
         each = model.config.num_pictures(8) * model.backbone.token_bytes  # pyright: ignore
         monkeypatch.setattr(pieces, "MOST", each * clips_at_most)
-        return most_alive(lambda: learner.step([Micro(clips, labels, 0)], lr=0.0), device=CPU)
+        return most_alive(lambda: learner.step([Micro(clips, labels, 0)], lr=lambda peak: 0.0), device=CPU)
 
     bytes_of(8)
     assert bytes_of(2) < 0.4 * bytes_of(8)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dualpath.engine import plan as plan_module
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.plan import Plan, _most_bytes, describe, draft, make_plan
+from dualpath.engine.schedule import Schedule
 from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, build_model
 from dualpath.methods.base import FrameConfig, FrameModel
@@ -129,7 +130,7 @@ def test_int8_is_for_methods_that_leave_the_blocks_alone() -> None:
         draft(RunConfig("bitfit", training=training), num_classes=3, dtype=FP32)
     config, plan = RunConfig(training=training), Plan(trainable=1, total=2, gmacs=1.0, clip_bytes=1, fixed_bytes=1)
     sketch = draft(config, num_classes=3, dtype=FP32)
-    told = describe(plan, config, backbone=sketch.backbone, counts=(), num_classes=3, steps=None, device=torch.device("cpu"))  # pyright: ignore[reportArgumentType]
+    told = describe(plan, config, backbone=sketch.backbone, counts=(), num_classes=3, schedule=None, device=torch.device("cpu"))  # pyright: ignore[reportArgumentType]
     assert told.endswith("cpu, frozen weights in int8")
 
 
@@ -138,19 +139,19 @@ def test_description_says_all_of_it() -> None:
     config = RunConfig(training=TrainConfig(batch_size=4, accumulate=2, lr=2.5e-4, epochs=3))
     backbone, cpu = tiny_backbone(), torch.device("cpu")
     counts = [("train", 10), ("val", 0), ("test", 3)]
-    text = describe(plan, config, backbone=backbone, counts=counts, num_classes=2, steps=6, device=cpu)
+    text = describe(plan, config, backbone=backbone, counts=counts, num_classes=2, schedule=Schedule(2, 2, 3, 1), device=cpu)
     assert text.splitlines() == [
         "method     dualpath on tiny, 32x32 pixels",
         "parameters trainable params: 10 || all params: 1,000 || trainable%: 1.0000",
         "a view     segment-16, 1.23 GMACs",
         "data       10 train, 3 test videos of 2 classes",
         "batch      8 clips (4 x 2 accumulated), learning rate 0.00025",
-        "length     3 epochs, 6 steps",
+        "length     3 epochs, 6 steps, 1 of them warm-up",
         "memory     about 0.11 GB for the model (5 MB a clip)",
         "device     cpu, frozen weights in float32",
     ]
     backbone.gradient_checkpointing = True
-    text = describe(plan, config, backbone=backbone, counts=(), num_classes=400, steps=None, device=cpu)
+    text = describe(plan, config, backbone=backbone, counts=(), num_classes=400, schedule=None, device=cpu)
     assert text.splitlines()[3:7] == [
         "data       400 classes, no videos given",
         "batch      8 clips (4 x 2 accumulated), learning rate 0.00025",

@@ -28,9 +28,9 @@ from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.learner import losses_of
 from dualpath.engine.log import Log, read_log
 from dualpath.engine.recorded import read_summary
-from dualpath.engine.schedule import draw_seed
+from dualpath.engine.schedule import Schedule, draw_seed, make_schedule
 from dualpath.engine.state import read_position
-from dualpath.engine.train import learning_rate, train
+from dualpath.engine.train import train
 from dualpath.engine.verbs import Judged, evaluate_data
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.methods.dualpath import DualPath
@@ -258,7 +258,8 @@ def test_each_micro_batch_draws_its_own(
 
 
 def test_learning_rate_by_hand(clips: Path, straight: Callable[[int], Path]) -> None:
-    found = [learning_rate(step, peak=1e-3, warmup=2, total=6) for step in range(6)]
+    schedule = Schedule(batches_an_epoch=3, steps_an_epoch=3, epochs=2, warmup=2)
+    found = [schedule.learning_rate(step, peak=1e-3) for step in range(6)]
     assert found == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.8535534e-3, 0.5e-3, 0.1464466e-3], rel=1e-6)
     # 3 steps an epoch, 1 epoch of warm-up, then a cosine over 3 steps.
     lrs = [lr for *_, lr in told(straight(1))]

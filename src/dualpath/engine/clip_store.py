@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dualpath.engine.one_run import Job
+from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError
 
 Draw = tuple[int, int | None]
@@ -104,7 +105,7 @@ class ClipStore:
 
     def _bytes(self, group: Sequence[Job]) -> int:
         """What the clips of jobs that share them take: one uint8 (T, 3, S, S) for each video and epoch."""
-        epochs = max(job.config.training.epochs for job in group)
+        epochs = max(make_schedule(self._videos, job.config.training).epochs for job in group)
         return epochs * self._videos * group[0].config.sampling.num_frames * 3 * self._sizes[group[0].folder] ** 2
 
     def _has_room(self, draw: Draw, needed: int) -> bool:

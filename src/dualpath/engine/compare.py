@@ -12,7 +12,6 @@ A comparison's folder:
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
@@ -31,6 +30,7 @@ from dualpath.engine.folds import Folds, all_videos, fingerprints, read_folds
 from dualpath.engine.one_run import Job, RunResult, read_result
 from dualpath.engine.prepare import usable
 from dualpath.engine.progress import Bar
+from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 
@@ -219,8 +219,7 @@ def _settings(
 
 
 def _steps(config: RunConfig, videos: int) -> int:
-    training = config.training
-    return training.epochs * math.ceil(math.ceil(videos / training.batch_size) / training.accumulate)
+    return make_schedule(videos, config.training).steps
 
 
 def _run_all(

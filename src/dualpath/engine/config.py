@@ -39,13 +39,18 @@ class TrainConfig:
     """How a model is trained.
 
     Attributes:
-        epochs: passes over the training videos.
+        epochs: passes over the training videos; by default 30, or as many as make `min_steps` steps if those are more.
+        min_steps: least number of optimizer steps where `epochs` is not given, so that few videos are learnt from long enough.
         batch_size: clips that go through the model at once; on a processor in pieces, for the sake of memory.
         accumulate: batches whose gradients are added up for one step; the effective batch is their product.
-        base_lr: learning rate for an effective batch of 256; the one used is scaled to the effective batch.
-        lr: learning rate as it is, instead of base_lr.
+        lr: one learning rate for all that is trained; by default each tensor has its own, measured on the first clips.
+        base_lr: the same for an effective batch of 256, scaled to the effective batch.
+        relative_lr: where rates are measured: how much a step may change what a trained part adds, as a share of what the
+            frozen block beside it adds.
+        head_relative_lr: the same for the classifier, as a share of its logits.
         weight_decay: AdamW's, on matrices only.
-        warmup_epochs: epochs over which the learning rate rises from 0; then a cosine takes it back to 0.
+        warmup_epochs: epochs over which the learning rate rises from 0, by default a tenth of all steps; then a cosine takes
+            it back to 0.
         clip_grad: largest norm of the gradient; 0 leaves it as it is.
         label_smoothing: share of the target spread over all classes.
         val_fraction: share of the training videos kept for validation where the data has no split of its own.
@@ -62,13 +67,16 @@ class TrainConfig:
         save_every: seconds between two writings of the state that --resume continues from.
     """
 
-    epochs: int = 30
+    epochs: int | None = None
+    min_steps: int = 300
     batch_size: int = 16
     accumulate: int = 1
-    base_lr: float = 8e-3
     lr: float | None = None
+    base_lr: float | None = None
+    relative_lr: float = 0.02
+    head_relative_lr: float = 0.1
     weight_decay: float = 0.05
-    warmup_epochs: float = 1.0
+    warmup_epochs: float | None = None
     clip_grad: float = 1.0
     label_smoothing: float = 0.1
     val_fraction: float = 0.2
@@ -82,24 +90,30 @@ class TrainConfig:
     save_every: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        for name in ("epochs", "min_steps", "batch_size", "accumulate"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise DualPathError(f"{name} is {value}, but it must be at least 1")
         for name in ("base_lr", "weight_decay", "warmup_epochs", "clip_grad", "eval_every", "save_every", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise DualPathError(f"{name} is {getattr(self, name)}, but it must be a number that is not negative")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise DualPathError(f"{name} is {value}, but it must be a number that is not negative")
         for name in ("label_smoothing", "max_bad_files"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DualPathError(f"{name} is {getattr(self, name)}, but it must be within 0 and 1")
-        if self.lr is not None and not 0 < self.lr < math.inf:
-            raise DualPathError(f"lr is {self.lr}, but it must be a number above 0")
+        for name in ("lr", "relative_lr", "head_relative_lr"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise DualPathError(f"{name} is {value}, but it must be a number above 0")
         if self.workers < -1:
             raise DualPathError(f"workers is {self.workers}, but it must be 0 or more, or -1 for a choice by the machine")
 
     @property
-    def peak_lr(self) -> float:
-        """The learning rate after warm-up."""
-        return self.base_lr * self.batch_size * self.accumulate / 256 if self.lr is None else self.lr
+    def peak_lr(self) -> float | None:
+        """The learning rate after warm-up, if there is one for all that is trained; None where rates are measured."""
+        if self.lr is not None or self.base_lr is None:
+            return self.lr
+        return self.base_lr * self.batch_size * self.accumulate / 256
 
 
 _SAME_NUMBERS = ("workers", "save_every", "check", "max_bad_files", "gradient_checkpointing", "format")

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from dualpath.engine.config import TrainConfig
 from dualpath.engine.pieces import in_pieces
+from dualpath.engine.rates import MOST_CLIPS, measure_rates
 
 
 class Micro(NamedTuple):
@@ -51,15 +53,12 @@ class Learner:
     """
 
     def __init__(self, model: nn.Module, training: TrainConfig, device: torch.device) -> None:
+        """Makes the optimizer; where the settings name no learning rate, the first step measures one for each tensor."""
         self.training, self.device, self.model = training, device, model
+        self.rates: dict[str, float] | None = None
         self._fabric = Fabric(accelerator=device.type, devices=1, precision="32-true")
         self._fabric.launch()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=training.peak_lr, fused=True)
+        optimizer = torch.optim.AdamW(_groups(model, training), fused=True)
         self._wrapped, self._fabric_optimizer = self._fabric.setup(model, optimizer)
         self.optimizer: torch.optim.Optimizer = self._fabric_optimizer.optimizer
 
@@ -70,12 +69,28 @@ class Learner:
         backbone.fuse_attention(self.device.type != "cpu")
         self._wrapped.train()
 
-    def step(self, group: Sequence[Micro], *, lr: float) -> float:
+    def set_rates(self, rates: Mapping[str, float]) -> None:
+        """Gives each trained tensor its peak learning rate, by its name."""
+        self.rates = dict(rates)
+        for group in self.optimizer.param_groups:
+            group["peak"] = rates[group["name"]]
+
+    def _measure(self, group: Sequence[Micro]) -> None:
+        frames = next(micro.frames for micro in group if len(micro.labels))[:MOST_CLIPS].to(self.device)
+        steps = {"step": self.training.relative_lr, "head_step": self.training.head_relative_lr}
+        self.set_rates(measure_rates(self.model, frames, **steps))
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step: the median of all trained tensors' where they have their own."""
+        return statistics.median_high(group["lr"] for group in self.optimizer.param_groups)
+
+    def step(self, group: Sequence[Micro], *, lr: Callable[[float], float]) -> float:
         """Learns from some micro-batches at once.
 
         Args:
             group: at least one clip in all.
-            lr: learning rate.
+            lr: what the schedule makes of a peak learning rate at this step.
 
         Returns:
             The mean loss of all clips.
@@ -83,8 +98,10 @@ class Learner:
         Raises:
             NotFiniteError: before any weight is changed.
         """
+        if self.training.peak_lr is None and self.rates is None:
+            self._measure(group)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = lr
+            parameters["lr"] = lr(parameters["peak"])
         clips = sum(len(micro.labels) for micro in group)
         total = 0.0
         self._fabric_optimizer.zero_grad()
@@ -112,6 +129,22 @@ class Learner:
             raise NotFiniteError("gradient", everything)
         self._fabric_optimizer.step()
         return total
+
+
+def _groups(model: nn.Module, training: TrainConfig) -> list[dict[str, Any]]:
+    """Trained tensors for the optimizer: matrices and others, each tensor by itself where it gets a rate of its own."""
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    decays = [training.weight_decay if value.ndim > 1 else 0.0 for _, value in trained]
+    if training.peak_lr is None:
+        return [
+            {"params": [value], "lr": 0.0, "peak": 0.0, "weight_decay": decay, "name": name}
+            for (name, value), decay in zip(trained, decays, strict=True)
+        ]
+    common = {"lr": training.peak_lr, "peak": training.peak_lr}
+    return [
+        {"params": [value for _, value in trained if (value.ndim > 1) == matrices], "weight_decay": decay, **common}
+        for matrices, decay in ((True, training.weight_decay), (False, 0.0))
+    ]
 
 
 def losses_of(logits: Float[Tensor, "b k"], labels: Int64[Tensor, " b"], *, smoothing: float) -> Float[Tensor, " b"]:

@@ -36,7 +36,7 @@ from dualpath.engine.predict import VideoClassifier
 from dualpath.engine.prepare import Usable, default_workers, enough
 from dualpath.engine.progress import Bar
 from dualpath.engine.record import Record, fingerprint
-from dualpath.engine.schedule import draw_seed, epoch_length, learning_rate
+from dualpath.engine.schedule import draw_seed, make_schedule
 from dualpath.engine.state import DATA, Position, load_state, save_state
 from dualpath.errors import DualPathError, FetchError, Interrupted
 from dualpath.methods import find_method
@@ -71,15 +71,14 @@ class Run:
         self.training = config.training
         self.workers = default_workers(self.training.workers)
         self.videos: Sequence[Video] = manifest.split("train")
-        self.batches_an_epoch, self.steps_an_epoch = epoch_length(len(self.videos), self.training)
-        self.total_steps = self.steps_an_epoch * self.training.epochs
+        self.schedule = make_schedule(len(self.videos), self.training)
         self.inner, self.device = model, device
         self.clips = self._clips(kept)
         self.learner = Learner(model, self.training, device)
         digest = fingerprint(manifest)
         data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: digest}
         self.settings = json.dumps(config.settings() | data)
-        self.position = load_state(output, model, self.learner.optimizer, self.settings) if resume else Position()
+        self.position = load_state(output, self.learner, self.settings) if resume else Position(epochs=self.schedule.epochs)
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
@@ -90,9 +89,9 @@ class Run:
 
     def spec(self, results: dict[str, Any]) -> ModelSpec:
         """The checkpoint's description."""
-        told = {"epochs": self.training.epochs, "batch": self.training.batch_size * self.training.accumulate}
+        told: dict[str, Any] = {"epochs": self.schedule.epochs, "batch": self.training.batch_size * self.training.accumulate}
         told |= {
-            "learning rate": self.training.peak_lr,
+            "learning rate": self.training.peak_lr or "measured",
             "seed": self.training.seed,
             "training videos": len(self.videos),
         }
@@ -113,7 +112,7 @@ class Run:
         """Tells the plan, runs the loop, returns the last epoch's figures."""
         self._tell_plan()
         if self.position.step:
-            print(f"resuming   after step {self.position.step} of {self.total_steps}", file=sys.stderr)
+            print(f"resuming   after step {self.position.step} of {self.schedule.steps}", file=sys.stderr)
             for name in ("last", "best"):
                 mend_checkpoint(self.output / name)
         else:
@@ -123,7 +122,7 @@ class Run:
         log = Log(self.output, resumed=self.position)
         results: dict[str, Any] = {}
         try:
-            with self._signals(), Bar("training", total=self.total_steps, done=self.position.step) as bar:
+            with self._signals(), Bar("training", total=self.schedule.steps, done=self.position.step) as bar:
                 if self.position.epoch > self.position.closed:  # it was stopped between the last step and the validation
                     results = self._end_epoch(log)
                 for loss in self._steps(log):
@@ -162,7 +161,7 @@ class Run:
             counts=split_counts(self.manifest),
             listed=self.manifest.census_words(),
             num_classes=len(self.manifest.classes),
-            steps=self.total_steps,
+            schedule=self.schedule,
             device=self.device,
         )
         print(text, file=sys.stderr)
@@ -185,7 +184,7 @@ class Run:
         if kept is None:
             return clips
         try:
-            return KeptClips(clips, kept, epochs=self.training.epochs)
+            return KeptClips(clips, kept, epochs=self.schedule.epochs)
         except OSError as problem:
             print(f"decoded clips cannot be kept in {kept} ({problem.strerror}): this run decodes its own", file=sys.stderr)
             return clips
@@ -201,7 +200,7 @@ class Run:
             self.clips,
             Course(
                 self.training.batch_size,
-                self.training.epochs,
+                self.schedule.epochs,
                 first_epoch=self.position.epoch,
                 first_batch=self.position.batch,
             ),
@@ -209,9 +208,9 @@ class Run:
             pin_memory=self.device.type == "cuda",
             stopped=lambda: self.stop_signal is not None,
         )
-        while self.position.epoch < self.training.epochs:
+        while self.position.epoch < self.schedule.epochs:
             began = time.monotonic()
-            left = self.batches_an_epoch - self.position.batch
+            left = self.schedule.batches_an_epoch - self.position.batch
             group = [next(batches) for _ in range(min(self.training.accumulate, left))]
             self.waited_seconds = time.monotonic() - began
             self._note_lost([lost for batch in group for lost in batch.lost], log)
@@ -219,7 +218,7 @@ class Run:
             self.learner.begin()
             loss = self._step(group) if clips else None
             used = self.position.batch + len(group)
-            ended = used == self.batches_an_epoch
+            ended = used == self.schedule.batches_an_epoch
             self.step_seconds = time.monotonic() - began
             self.position = replace(
                 self.position,
@@ -256,14 +255,12 @@ class Run:
             )
 
     def _step(self, group: Sequence[TrainBatch]) -> float:
-        warmup = round(self.training.warmup_epochs * self.steps_an_epoch)
-        lr = learning_rate(self.position.step, peak=self.training.peak_lr, warmup=warmup, total=self.total_steps)
         seed = self.training.seed
         micros = [
             Micro(batch.frames, batch.labels, draw_seed(seed, self.position.step, number)) for number, batch in enumerate(group)
         ]
         try:
-            return self.learner.step(micros, lr=lr)
+            return self.learner.step(micros, lr=lambda peak: self.schedule.learning_rate(self.position.step, peak=peak))
         except NotFiniteError as problem:
             self._not_finite(problem.what, [int(group[number].indices[place]) for number, place in problem.clips])
 
@@ -273,7 +270,7 @@ class Run:
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         raise DualPathError(
             f"the {what} of step {self.position.step + 1} is not finite for {', '.join(names[:MOST_NAMES])}{more}; look at "
-            f"these videos, lower the learning rate ({self.training.peak_lr:.3g}) or use --precision fp32; the state before "
+            f"these videos, lower the learning rate (--lr) or use --precision fp32; the state before "
             "that step is kept"
         )
 
@@ -282,14 +279,20 @@ class Run:
             bar.update(self.position.step, "no video of the step could be read")
             return
         size = min(self.training.batch_size * self.training.accumulate, len(self.videos))
-        speed = log.step(self.position, loss=loss, lr=self.learner.optimizer.param_groups[0]["lr"], clips=size,
-                         steps_an_epoch=self.steps_an_epoch, seconds=self.step_seconds, waited=self.waited_seconds)  # fmt: skip
+        speed = log.step(
+            self.position,
+            loss=loss,
+            lr=self.learner.lr,
+            clips=size,
+            steps_an_epoch=self.schedule.steps_an_epoch,
+            seconds=self.step_seconds,
+            waited=self.waited_seconds,
+        )
         frames = speed * self.config.sampling.num_frames
-        lr = self.learner.optimizer.param_groups[0]["lr"]
         bar.update(
             self.position.step,
-            f"epoch {1 + (self.position.step - 1) // self.steps_an_epoch}/{self.training.epochs} loss {loss:.3f} "
-            f"lr {lr:.2e} {speed:.1f} clips/s {frames:.0f} decoded frames/s",
+            f"epoch {1 + (self.position.step - 1) // self.schedule.steps_an_epoch}/{self.schedule.epochs} loss {loss:.3f} "
+            f"lr {self.learner.lr:.2e} {speed:.1f} clips/s {frames:.0f} decoded frames/s",
         )
 
     def _stop_if_asked(self, *_: int) -> None:
@@ -304,7 +307,7 @@ class Run:
         results: dict[str, Any] = {"epoch": done}
         found = None
         val, every = self.val, self.training.eval_every
-        due = bool(val) and every > 0 and (done % every == 0 or done == self.training.epochs)
+        due = bool(val) and every > 0 and (done % every == 0 or done == self.schedule.epochs)
         if due:
             self._save()  # a validation may be long: its training is safe
             classifier = VideoClassifier(self.inner, self.spec({}), device=self.device)
@@ -356,7 +359,7 @@ class Run:
         return figures | {f"val_{key}": told[key] for key in ("mean_class_accuracy", "protocol", "videos")}
 
     def _save(self) -> None:
-        save_state(self.output, self.inner, self.learner.optimizer, self.position, self.settings)
+        save_state(self.output, self.learner, self.position, self.settings)
         self.last_saved = time.monotonic()
 
     def _save_if_due(self) -> None:

@@ -130,7 +130,7 @@ def _train(job: Job) -> dict[str, Any]:
     if not resume:  # killed before there was anything to go on from
         shutil.rmtree(job.folder, ignore_errors=True)
     path = job.folder / MEASURED
-    if not resume or read_position(job.folder)[0].closed < job.config.training.epochs:
+    if not resume or not read_position(job.folder)[0].complete:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         checked = json.loads(job.videos.read_text())

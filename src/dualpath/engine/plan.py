@@ -11,8 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualpath.engine.alive import most_alive
-from dualpath.engine.config import RunConfig
+from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.pieces import biggest_piece, clips_at_once
+from dualpath.engine.schedule import EPOCHS, Schedule
 from dualpath.methods import VideoModel, build_model, check_frozen, count_parameters
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.meta import fused_attention
@@ -113,11 +114,11 @@ def describe(
     backbone: Backbone,
     counts: Sequence[tuple[str, int]],
     num_classes: int,
-    steps: int | None,
+    schedule: Schedule | None,
     device: torch.device,
     listed: str = "",
 ) -> str:
-    """The plan as lines of text; without `counts` (videos by split) and `steps` where there are no videos yet.
+    """The plan as lines of text; without `counts` (videos by split) and `schedule` where there are no videos yet.
 
     `listed` says how much of an official list is there.
     """
@@ -138,9 +139,21 @@ def describe(
         ("a view", f"{config.sampling.name}, {plan.gmacs:.2f} GMACs"),
         ("data", f"{videos} videos of {num_classes} classes" if videos else f"{num_classes} classes, no videos given"),
         *([("listed", listed)] if listed else []),
-        ("batch", f"{batch} clips ({micro} x {training.accumulate} accumulated), learning rate {training.peak_lr:.3g}"),
-        ("length", f"{training.epochs} epochs" + (f", {steps} steps" if steps is not None else "")),
+        ("batch", f"{batch} clips ({micro} x {training.accumulate} accumulated), {_rates(training)}"),
+        ("length", _length(training, schedule)),
         ("memory", told),
         ("device", f"{device}, {'frozen ' if frozen else ''}weights in {stored}"),
     ]
     return "\n".join(f"{name:<11}{text}" for name, text in lines)
+
+
+def _rates(training: TrainConfig) -> str:
+    if training.peak_lr is not None:
+        return f"learning rate {training.peak_lr:.3g}"
+    return "learning rates measured on the first"
+
+
+def _length(training: TrainConfig, schedule: Schedule | None) -> str:
+    if schedule is not None:
+        return f"{schedule.epochs} epochs, {schedule.steps} steps, {schedule.warmup} of them warm-up"
+    return f"{training.epochs or EPOCHS} epochs" + ("" if training.epochs else f", at least {training.min_steps} steps")

@@ -37,8 +37,8 @@ def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
     if resume:
         position, settings = read_position(output)
         check_settings(output, settings, config.settings())
-        if position.closed >= config.training.epochs:
-            raise DualPathError(f"the run in {output} is complete ({config.training.epochs} epochs); nothing to resume")
+        if position.complete:
+            raise DualPathError(f"the run in {output} is complete ({position.epochs} epochs); nothing to resume")
         for leftover in output.glob(".*.tmp"):  # of a write that a kill cut short
             leftover.unlink(missing_ok=True)
 

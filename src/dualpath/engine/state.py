@@ -17,6 +17,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
 from dualpath.engine.checkpoint import load_trained
+from dualpath.engine.learner import Learner
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
 from dualpath.methods import trained_state
@@ -39,6 +40,7 @@ class Position:
         best: best validation top-1 so far; -1 before the first.
         seconds: time spent in training so far, over all sessions.
         idle: steps that were none, because all their videos were unreadable.
+        epochs: of the whole run.
         lost: reason by name of the videos that are not touched again: they ended or hung the process that read them.
     """
 
@@ -49,19 +51,25 @@ class Position:
     best: float = -1.0
     seconds: float = 0.0
     idle: int = 0
+    epochs: int = 0
     lost: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.closed >= self.epochs
 
-def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, run: str) -> None:
+
+def save_state(folder: Path, learner: Learner, position: Position, run: str) -> None:
     """Writes training_state.safetensors; `run` is a text that must be equal on resuming (the run's settings)."""
-    tensors = {}
+    model, optimizer, tensors = learner.model, learner.optimizer, {}
     for name, value in trained_state(model).items():
         tensors[f"model.{name}"] = value
     for name, parameter in _trained(model).items():
         for moment in _MOMENTS:
             if parameter in optimizer.state:
                 tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
-    metadata = {"position": json.dumps(asdict(position)), "run": run}
+    metadata = {"position": json.dumps(asdict(position)), "run": run, "rates": json.dumps(learner.rates)}
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_whole(folder / STATE, tensors_to_bytes(flat, metadata=metadata))
 
@@ -72,8 +80,8 @@ def read_position(folder: Path) -> tuple[Position, dict[str, Any]]:
     Raises:
         DualPathError: no state, or a damaged one.
     """
-    position, settings, _ = _read(folder, tensors=False)
-    return position, settings
+    state = _read(folder, tensors=False)
+    return state.position, state.settings
 
 
 def check_settings(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -88,16 +96,19 @@ def check_settings(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) 
     )
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: str) -> Position:
-    """Brings model and optimizer back to where they were.
+def load_state(folder: Path, learner: Learner, run: str) -> Position:
+    """Brings model, optimizer and learning rates back to where they were.
 
     Raises:
         DualPathError: no state, a damaged one, or one of a run with other settings.
     """
-    path = folder / STATE
-    position, saved, tensors = _read(folder, tensors=True)
+    path, model = folder / STATE, learner.model
+    state = _read(folder, tensors=True)
+    position, tensors = state.position, state.tensors
     # What went through JSON is compared with what did: there are no tuples in it.
-    check_settings(folder, saved, json.loads(run))
+    check_settings(folder, state.settings, json.loads(run))
+    if state.rates is not None:
+        learner.set_rates(state.rates)
     load_trained(
         model,
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")},
@@ -105,14 +116,22 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     )
     for name, parameter in _trained(model).items():
         if position.step and f"{_MOMENTS[0]}.{name}" in tensors:
-            optimizer.state[parameter] = {
+            learner.optimizer.state[parameter] = {
                 "step": torch.tensor(float(position.step - position.idle)),
                 **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS},
             }
     return position
 
 
-def _read(folder: Path, *, tensors: bool) -> tuple[Position, dict[str, Any], dict[str, torch.Tensor]]:
+@dataclass(frozen=True)
+class _State:
+    position: Position
+    settings: dict[str, Any]
+    rates: dict[str, float] | None
+    tensors: dict[str, torch.Tensor]
+
+
+def _read(folder: Path, *, tensors: bool) -> _State:
     path = folder / STATE
     if not path.is_file():
         raise DualPathError(f"nothing to resume: {path} is missing; start without --resume")
@@ -120,7 +139,10 @@ def _read(folder: Path, *, tensors: bool) -> tuple[Position, dict[str, Any], dic
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no mapping)
-        return Position(**json.loads(metadata["position"])), dict(json.loads(metadata["run"])), found
+        rates = json.loads(metadata.get("rates", "null"))
+        settings = dict(json.loads(metadata["run"]))
+        position = {"epochs": settings["epochs"]} | json.loads(metadata["position"])  # of a version that had it there alone
+        return _State(Position(**position), settings, rates, found)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
         raise DualPathError(f"{path} is damaged ({problem}); train again into another folder") from problem
 

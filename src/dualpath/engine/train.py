@@ -24,12 +24,12 @@ from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
 from dualpath.engine.plan import describe, draft, make_plan
 from dualpath.engine.prepare import check_output, default_workers, read_data, usable
-from dualpath.engine.schedule import epoch_length, learning_rate
+from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.methods import build_model, train_in_int8
 from dualpath.nn.zoo import load_backbone
 
-__all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "learning_rate", "preview", "train"]
+__all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "preview", "train"]
 
 
 def train(
@@ -107,6 +107,6 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
         counts=split_counts(manifest) if manifest is not None else (),
         listed=manifest.census_words() if manifest is not None else "",
         num_classes=classes,
-        steps=training.epochs * epoch_length(len(manifest.split("train")), training)[1] if manifest is not None else None,
+        schedule=make_schedule(len(manifest.split("train")), training) if manifest is not None else None,
         device=device,
     )

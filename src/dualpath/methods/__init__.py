@@ -22,7 +22,7 @@ from dualpath.methods.options import DualPathConfig
 from dualpath.methods.pro_tuning import PromptBlock, ProTuning, ProTuningConfig
 from dualpath.methods.st_adapter import STAdapter, STAdapterConfig, STAdapterModel
 from dualpath.methods.vpt import VPT, VPTConfig
-from dualpath.nn.adapters import Adapter
+from dualpath.nn.adapters import Adapter, Classifier
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.int8 import make_whole
 
@@ -68,6 +68,10 @@ METHODS: dict[str, Method] = {
 }
 WITHIN_BLOCKS = (Adapter, STAdapter, PromptBlock)
 """What methods train within blocks: kept in fp32, computed in the type of the tokens."""
+
+
+HEADS = ("head", "pooler")
+"""Names of a model's parts that make logits of features; what else is trained makes the features."""
 
 
 def find_method(name: str) -> Method:
@@ -133,6 +137,12 @@ def check_frozen(model: nn.Module) -> None:
         raise DualPathError(
             "precision int8 is for blocks that stay frozen, but this method trains weights within them; take bf16 or fp32"
         )
+
+
+def last_layer(model: nn.Module) -> nn.Linear:
+    """The layer whose outputs are the logits: a row of its weights for each class."""
+    head = model.head
+    return head.out if isinstance(head, Classifier) else head  # pyright: ignore[reportReturnType]
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

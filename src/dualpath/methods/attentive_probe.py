@@ -27,6 +27,7 @@ from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, check_size
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
+from dualpath.nn.trained import Linear, Norm
 
 
 @dataclass(frozen=True)
@@ -129,22 +130,6 @@ class AttentivePooler(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         return self.cross(self.query.to(tokens.dtype).expand(len(tokens), -1, -1), tokens)[:, 0]
-
-
-class Linear(nn.Linear):
-    """Kept in fp32, computed in the dtype of what it is given."""
-
-    def forward(self, input: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
-        """See torch."""
-        return F.linear(input, self.weight.to(input.dtype), self.bias.to(input.dtype))
-
-
-class Norm(nn.LayerNorm):
-    """Kept in fp32, computed in the dtype of what it is given."""
-
-    def forward(self, input: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """See torch."""
-        return F.layer_norm(input, self.normalized_shape, self.weight.to(input.dtype), self.bias.to(input.dtype), self.eps)
 
 
 class SelfBlock(nn.Module):

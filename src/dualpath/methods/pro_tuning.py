@@ -25,9 +25,9 @@ from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
-from dualpath.nn.adapters import linear
 from dualpath.nn.backbone import Backbone, plain_step
 from dualpath.nn.layer import Layer
+from dualpath.nn.trained import Conv2d, Linear
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class PromptBlock(nn.Module):
 
     def __init__(self, width: int, bottleneck: int, kernel_size: int) -> None:
         super().__init__()
-        self.down = nn.Linear(width, bottleneck)  # a 1x1 convolution is a linear layer of each token
-        self.conv = nn.Conv2d(bottleneck, bottleneck, kernel_size, padding="same", groups=bottleneck)
-        self.up = nn.Linear(bottleneck, width)
+        self.down = Linear(width, bottleneck)  # a 1x1 convolution is a linear layer of each token
+        self.conv = Conv2d(bottleneck, bottleneck, kernel_size, padding="same", groups=bottleneck)
+        self.up = Linear(bottleneck, width)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         for zero in (self.down.bias, self.conv.bias, self.up.weight, self.up.bias):
             if zero is not None:
@@ -70,11 +70,8 @@ class PromptBlock(nn.Module):
 
     def forward(self, patches: Float[Tensor, "n h w d"]) -> Float[Tensor, "n h w d"]:
         """Patch tokens of each frame to their prompts."""
-        conv, inner = self.conv, F.gelu(linear(self.down, patches)).permute(0, 3, 1, 2)
-        assert conv.bias is not None
-        weight, bias = conv.weight.to(inner.dtype), conv.bias.to(inner.dtype)
-        inner = F.conv2d(inner, weight, bias, padding="same", groups=conv.groups)
-        return linear(self.up, F.gelu(inner).permute(0, 2, 3, 1))
+        inner = self.conv(F.gelu(self.down(patches)).permute(0, 3, 1, 2))
+        return self.up(F.gelu(inner).permute(0, 2, 3, 1))
 
 
 def pro_tuning_step(layer: Layer, prompts: PromptBlock | None, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:

@@ -25,9 +25,9 @@ from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
-from dualpath.nn.adapters import linear
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
+from dualpath.nn.trained import Conv3d, Linear
 
 Kernel = tuple[int, int, int]
 
@@ -69,20 +69,17 @@ class STAdapter(nn.Module):
 
     def __init__(self, width: int, bottleneck: int, kernel_size: Kernel) -> None:
         super().__init__()
-        self.down = nn.Linear(width, bottleneck)
-        self.conv = nn.Conv3d(bottleneck, bottleneck, kernel_size, padding="same", groups=bottleneck)
-        self.up = nn.Linear(bottleneck, width)
+        self.down = Linear(width, bottleneck)
+        self.conv = Conv3d(bottleneck, bottleneck, kernel_size, padding="same", groups=bottleneck)
+        self.up = Linear(bottleneck, width)
         for zero in (self.down.bias, self.conv.weight, self.conv.bias, self.up.bias):
             if zero is not None:
                 nn.init.zeros_(zero)
 
     def forward(self, patches: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h w d"]:
         """Patch tokens of clips to what is added to them."""
-        conv, inner = self.conv, linear(self.down, patches).permute(0, 4, 1, 2, 3)
-        assert conv.bias is not None
-        weight, bias = conv.weight.to(inner.dtype), conv.bias.to(inner.dtype)
-        inner = F.conv3d(inner, weight, bias, padding="same", groups=conv.groups)
-        return linear(self.up, inner.permute(0, 2, 3, 4, 1))
+        inner = self.conv(self.down(patches).permute(0, 4, 1, 2, 3))
+        return self.up(inner.permute(0, 2, 3, 4, 1))
 
 
 class BlockParts(nn.Module):

@@ -1,8 +1,4 @@
-"""The trained parts: bottleneck adapters and the classifier.
-
-Trained weights are fp32. An adapter computes in the dtype of what it is given (bf16 where the frozen weights are
-bf16), so each step casts a few small matrices and never a frozen one.
-"""
+"""The trained parts: bottleneck adapters and the classifier."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from dualpath.nn import int8
-from dualpath.nn.int8 import Int8Linear
+from dualpath.nn.trained import Linear
 
 
 class Adapter(nn.Module):
@@ -39,8 +35,8 @@ class Adapter(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout, self.activation = dropout, activation
-        self.down = nn.Linear(width, bottleneck)
-        self.up = nn.Linear(bottleneck, width)
+        self.down = Linear(width, bottleneck)
+        self.up = Linear(bottleneck, width)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(zero)
@@ -50,15 +46,7 @@ class Adapter(nn.Module):
         made = int8.mlp(z, self.down, self.up, "none") if self.activation is F.gelu and not self.training else None
         if made is not None:
             return made
-        inner = F.dropout(self.activation(linear(self.down, z)), self.dropout, self.training)
-        return linear(self.up, inner)
-
-
-def linear(layer: nn.Linear | Int8Linear, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
-    """A trained layer, computed in the dtype of what it is given."""
-    if isinstance(layer, Int8Linear):
-        return layer(x)
-    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+        return self.up(F.dropout(self.activation(self.down(z)), self.dropout, self.training))
 
 
 def made_again(value: Tensor, make: Callable[[], Tensor] | None) -> AbstractContextManager[Any]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from dualpath.nn import native, onednn
 from dualpath.nn.opaque import Backed
+from dualpath.nn.trained import Linear
 
 
 class Int8Linear(nn.Module):
@@ -112,7 +113,7 @@ class Int8Linear(nn.Module):
 def make_whole(module: nn.Module) -> None:
     """Puts an Int8Linear in the place of each plain linear layer below a module."""
     for name, child in module.named_children():
-        if type(child) is nn.Linear:
+        if isinstance(child, nn.Linear) and type(child) in (nn.Linear, Linear):
             setattr(module, name, Int8Linear(child.weight, child.bias))
         else:
             make_whole(child)

@@ -17,7 +17,7 @@ from dualpath.engine.compare import Comparison
 from dualpath.engine.one_run import RunResult
 from dualpath.files import write_whole
 from dualpath.report.curves import wilson
-from dualpath.report.rows import FIGURES, Row, make_rows, name_settings, over_seeds, protocol, remarks
+from dualpath.report.rows import FIGURES, Row, make_rows, name_rate, name_settings, over_seeds, protocol, remarks
 from dualpath.report.scatter import Point, draw
 from dualpath.report.tables import markdown_table
 
@@ -128,7 +128,7 @@ def cells(row: Row, *, long: bool = False) -> list[str]:
     return [
         row.entry.label,
         name_settings(row.own),
-        f"{row.entry.config.training.peak_lr:.3g}",
+        name_rate(row.entry.config.training.peak_lr),
         _per_cent(row.seeds),
         share,
         gmacs,

@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any, TypedDict
 
 from dualpath.engine.compare import Comparison
+from dualpath.engine.config import TrainConfig
 from dualpath.engine.entries import Entry
 from dualpath.engine.folds import words_of
 from dualpath.engine.one_run import CLIPS, RunResult
+from dualpath.engine.schedule import WARMUP, make_schedule
 from dualpath.report.curves import wilson
 
 FIGURES = ("step_seconds", "waited_seconds", "train_seconds", "peak_ram_gb", "peak_gpu_gb", "clips_per_s")
@@ -118,8 +120,8 @@ def protocol(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[str, str
         ("backbone", f"{base.backbone.backbone}, precision {training.precision} ({_list(r.runs[0].stored for r in rows)})"),
         (
             "training",
-            f"{_count(training.epochs, 'epoch')}, batches of {training.batch_size * training.accumulate} clips, AdamW with "
-            f"weight decay {training.weight_decay:g}, {_count(training.warmup_epochs, 'epoch')} of warm-up, label smoothing "
+            f"{_epochs(comparison)}, batches of {training.batch_size * training.accumulate} clips, AdamW with "
+            f"weight decay {training.weight_decay:g}, {_warmup(training)} of warm-up, label smoothing "
             f"{training.label_smoothing:g}",
         ),
         ("clips", f"{loader}{base.transform.color_jitter:g}, mirrored: {base.transform.hflip}"),
@@ -205,14 +207,30 @@ def _on_spread(comparison: Comparison, rows: Sequence[Row]) -> str:
 
 def _on_rates(rows: Sequence[Row]) -> str:
     rates = {row.entry.config.training.peak_lr for row in rows}
+    if rates == {None}:
+        return "Learning rates are measured on each run's first clips, by one rule for all."
     if len(rates) == 1:
-        return f"All share one learning rate, {rates.pop():.3g}: one that suits one method may not suit another."
+        return f"All share one learning rate, {name_rate(rates.pop())}: one that suits one method may not suit another."
     return "The learning rates are each entry's own, as listed; how they were found is for who chose them to say."
+
+
+def name_rate(rate: float | None) -> str:
+    """A learning rate in three digits, or that each tensor has its own."""
+    return "measured" if rate is None else f"{rate:.3g}"
 
 
 def name_settings(own: dict[str, Any]) -> str:
     """Settings in words: "paths spatial, grid 2x2"."""
     return ", ".join(f"{name} {'x'.join(map(str, value)) if isinstance(value, list) else value}" for name, value in own.items())
+
+
+def _epochs(comparison: Comparison) -> str:
+    most = max(counts["train"] for counts in comparison.counts.values())
+    return _count(make_schedule(most, comparison.base.training).epochs, "epoch")
+
+
+def _warmup(training: TrainConfig) -> str:
+    return f"{100 * WARMUP:g} %" if training.warmup_epochs is None else _count(training.warmup_epochs, "epoch")
 
 
 def _count(number: int | float, what: str) -> str:

@@ -87,7 +87,7 @@ def training(
     learner.begin()
 
     def step() -> None:
-        learner.step([Micro(frames, labels, 0)], lr=1e-4)
+        learner.step([Micro(frames, labels, 0)], lr=lambda peak: peak)
 
     step()
     products = watch(step)
