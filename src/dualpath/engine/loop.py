@@ -37,7 +37,7 @@ from dualpath.engine.prepare import Usable, default_workers, enough
 from dualpath.engine.progress import Bar
 from dualpath.engine.record import Record, fingerprint
 from dualpath.engine.schedule import draw_seed, epoch_length, learning_rate
-from dualpath.engine.state import DATA, Position, load_state, save_state
+from dualpath.engine.state import DATA, EPOCHS, Position, load_state, read_position, save_state
 from dualpath.errors import DualPathError, FetchError, Interrupted
 from dualpath.methods import find_method
 
@@ -80,6 +80,7 @@ class Run:
         data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: digest}
         self.settings = json.dumps(config.settings() | data)
         self.position = load_state(output, model, self.learner.optimizer, self.settings) if resume else Position()
+        self.epochs_before: int = read_position(output)[1][EPOCHS] if resume else self.training.epochs
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
@@ -119,6 +120,8 @@ class Run:
         else:
             write_known(self.output, self.manifest.videos, self.found.bad)
             self._save()  # from now on there is something to resume, whatever happens
+        if self.training.epochs > self.epochs_before:
+            self._extend()
         self._write_record()
         log = Log(self.output, resumed=self.position)
         results: dict[str, Any] = {}
@@ -138,6 +141,17 @@ class Run:
         finally:
             log.close()
         return results
+
+    def _extend(self) -> None:
+        """Tells and records that the run has become longer; its state takes over the new length at once."""
+        step, before, epochs = self.position.step, self.epochs_before, self.training.epochs
+        rates = f"the learning rate follows the longer schedule from step {step + 1} on"
+        print(f"longer     was {before} epochs, now {epochs}: {rates}", file=sys.stderr)
+        extension = {"step": step, "epochs_before": before, "epochs": epochs}
+        if extension not in self.record.extensions:  # a kill may have come between record and state
+            self.record.extensions.append(extension)
+        self._write_record()
+        self._save()
 
     def _give_up(self, problem: RuntimeError | FetchError) -> None:
         """Keeps the state and tells the user what can be mended; returns if it is an error of ours."""

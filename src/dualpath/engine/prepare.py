@@ -17,7 +17,7 @@ from dualpath.data.scan import ScanResult, count_frames, decode_all, scan, too_s
 from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar
-from dualpath.engine.state import STATE, check_settings, read_position
+from dualpath.engine.state import EPOCHS, STATE, check_epochs, check_settings, read_position
 from dualpath.errors import DualPathError, VideoError
 
 
@@ -37,8 +37,7 @@ def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
     if resume:
         position, settings = read_position(output)
         check_settings(output, settings, config.settings())
-        if position.closed >= config.training.epochs:
-            raise DualPathError(f"the run in {output} is complete ({config.training.epochs} epochs); nothing to resume")
+        check_epochs(output, position, before=settings[EPOCHS], epochs=config.training.epochs)
         for leftover in output.glob(".*.tmp"):  # of a write that a kill cut short
             leftover.unlink(missing_ok=True)
 

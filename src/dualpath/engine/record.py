@@ -36,6 +36,7 @@ class Record:
             count.
         skipped_before: the same, of earlier sessions.
         validated: what the last validation met.
+        extensions: when the run was made longer: `step` optimizer steps were done, of `epochs_before` epochs, now `epochs`.
     """
 
     def __init__(self, run: Path, *, data: str, resume: bool) -> None:
@@ -44,6 +45,7 @@ class Record:
         self.skipped: dict[str, str] = {}
         self.skipped_before: dict[str, str] = self._earlier.get("skipped", {})
         self.validated: dict[str, Any] = self._earlier.get("validation", {})
+        self.extensions: list[dict[str, int]] = self._earlier.get("extensions", [])
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -58,6 +60,7 @@ class Record:
             "command": sys.argv,
             "protocol": describe_protocol(config.sampling, config.views),
             "settings": config.settings(),
+            "extensions": self.extensions,
             "data": {
                 "root": str(manifest.root),
                 "counts": manifest.counts(),

@@ -47,7 +47,8 @@ def train(
         data: folder or CSV file, see `dualpath.data.manifest.read_manifest`.
         output: the run's folder; it must not hold another run, unless `resume`.
         config: all settings.
-        resume: continue the run in `output`; its settings must be the same.
+        resume: continue the run in `output`; its settings must be the same, but it may have more epochs than before: then
+            the learning rate follows the longer schedule from there on.
         checked: folder of a `dualpath data check`, whose quarantine is honoured and whose counts are taken; or by name
             the number of frames, of a bad video why it is bad, where another has read them.
         kept: folder of decoded training clips to be shared with other runs of the same seed, see `dualpath.data.kept`.
