@@ -38,6 +38,7 @@ from dualpath.engine.progress import Bar
 from dualpath.engine.record import Record, fingerprint
 from dualpath.engine.schedule import draw_seed, epoch_length, learning_rate
 from dualpath.engine.state import DATA, EPOCHS, Position, load_state, read_position, save_state
+from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, FetchError, Interrupted
 from dualpath.methods import find_method
 
@@ -65,6 +66,7 @@ class Run:
         *,
         resume: bool,
         kept: Path | None = None,
+        start: WarmStart | None = None,
     ) -> None:
         self.output, self.config, self.found, self.plan = output, config, found, plan
         manifest = self.manifest = found.manifest
@@ -78,13 +80,13 @@ class Run:
         self.learner = Learner(model, self.training, device)
         digest = fingerprint(manifest)
         data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: digest}
-        self.settings = json.dumps(config.settings() | data)
+        self.settings = json.dumps(warm_start_settings(start) | config.settings() | data)
         self.position = load_state(output, model, self.learner.optimizer, self.settings) if resume else Position()
         self.epochs_before: int = read_position(output)[1][EPOCHS] if resume else self.training.epochs
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
-        self.record = Record(output, data=digest, resume=resume)
+        self.record = Record(output, data=digest, resume=resume, start=start)
         readable = manifest.split("val")
         self.val: tuple[Video, ...] = readable + found.wrong
         self.bad_val = {len(readable) + i: found.bad[video.name] for i, video in enumerate(found.wrong)}

@@ -18,10 +18,11 @@ from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar
 from dualpath.engine.state import EPOCHS, STATE, check_epochs, check_settings, read_position
+from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError
 
 
-def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
+def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
     """Refuses a folder that cannot be written, that holds something else, or whose run cannot be continued so."""
     there = next(place for place in (output, *output.absolute().parents) if place.exists())
     if not there.is_dir():
@@ -36,7 +37,7 @@ def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
         raise DualPathError(f"the output folder {output} holds {what}; give a new folder, or --resume to continue a run")
     if resume:
         position, settings = read_position(output)
-        check_settings(output, settings, config.settings())
+        check_settings(output, settings, warm_start_settings(start) | config.settings())
         check_epochs(output, position, before=settings[EPOCHS], epochs=config.training.epochs)
         for leftover in output.glob(".*.tmp"):  # of a write that a kill cut short
             leftover.unlink(missing_ok=True)
