@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from dualpath.data.manifest import Video
 from dualpath.data.scan import BadVideo, Refusal, ScanResult, count_frames
 from dualpath.engine.config import RunConfig, TrainConfig
+from dualpath.engine.log import Log, read_log
 from dualpath.errors import VideoError
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, random_backbone
@@ -22,6 +25,7 @@ from videos import write_video
 COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
 COUNTS = {"train": 6, "val": 2}
 FRAMES, GRID = 4, (2, 2)
+FINAL = "training_state.safetensors"
 
 
 def write_weights(path: Path, *, seed: int) -> Path:
@@ -101,3 +105,39 @@ def scan_here(videos: Sequence[Video], *, count: Callable[[Path], int] = count_f
         except VideoError as problem:
             bad.append(BadVideo(video, problem.reason))
     return ScanResult(tuple(good), tuple(bad))
+
+
+@contextmanager
+def at_step(step: int, do: Callable[[], object]) -> Iterator[None]:
+    """Does something right after a step was logged, before anything is saved."""
+    original = Log.step
+
+    def spy(self: Log, position: Any, **figures: Any) -> float:
+        told = original(self, position, **figures)
+        if position.step == step:
+            do()
+        return told
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Log, "step", spy)
+        yield
+
+
+def told(folder: Path) -> list[tuple[int, int, float, float]]:
+    steps, _ = read_log(folder)
+    return [(line["step"], line["epoch"], line["loss"], line["lr"]) for line in steps]
+
+
+def assert_same_run(folder: Path, wanted: Path) -> None:
+    """The same losses to the last digit, the same validation, the same bits in weights and moments."""
+    assert told(folder) == told(wanted)
+    epochs, wanted_epochs = (
+        [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(f)[1]] for f in (folder, wanted)
+    )
+    assert epochs == wanted_epochs
+    found, expected = load_file(folder / FINAL), load_file(wanted / FINAL)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for name in ("last", "best"):
+        ours, theirs = (f / name / "adapter_model.safetensors" for f in (folder, wanted))
+        assert ours.read_bytes() == theirs.read_bytes()

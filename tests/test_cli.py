@@ -396,7 +396,7 @@ def test_output_folder(
     assert f"{tmp_path / 'file'} is a file" in refused(*train_words(output=tmp_path / "file"))
     assert f"{tmp_path / 'file'} is a file" in refused(*train_words(output=tmp_path / "file" / "below"))
     assert (tmp_path / "file").read_text() == "mine"
-    assert "epochs was 4, now 1" in refused(*train_words("--resume", output=trained))
+    assert "has 4 epochs, 4 of them done, and cannot be shortened to 1" in refused(*train_words("--resume", output=trained))
     assert "is complete (4 epochs)" in refused(*train_words("--epochs", 4, "--resume", output=trained))
 
 

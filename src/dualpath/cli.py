@@ -115,7 +115,8 @@ def _fill(config: type[T], options: Namespace) -> T:
 def _train(words: Sequence[str]) -> int:
     from dualpath.engine.config import DataConfig
     from dualpath.engine.train import RunConfig, TrainConfig, preview, train
-    from dualpath.flags import CHECKED, check_given, chosen_method
+    from dualpath.engine.warm_start import read_warm_start
+    from dualpath.flags import CHECKED, check_given, chosen, chosen_method
     from dualpath.methods import METHODS, find_method
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.recipes import read_config, recipe_names
@@ -124,14 +125,25 @@ def _train(words: Sequence[str]) -> int:
     from dualpath.video.transforms import TransformConfig
 
     words, settings, source = read_config(words)
-    method = chosen_method(words, settings)
+    init_from = chosen("init_from", words, settings)
+    start = None if init_from is None else read_warm_start(init_from)
+    method = chosen_method(words, settings, default=start.spec.method if start else "dualpath")
+    if start:
+        start.check_method(method)
     told = "Train a video model on labelled videos; interrupt it as you like, --resume continues."
     parser = _parser("train", told, words="DATA --output DIR")
     parser.add_argument(
         "data", type=str, nargs="?", help="folder (<class>/*, train/<class>/*, an official data set) or list of videos"
     )
     parser.add_argument("--output", type=str, metavar="DIR", help="new folder for the run and its checkpoints")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --output")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output; more --epochs make it longer")
+    parser.add_argument(
+        "--init_from",
+        type=str,
+        metavar="CHECKPOINT",
+        help="begin with what this checkpoint or run has learnt, on other data "
+        "or other classes; its method, options, backbone and sampling are the defaults then",
+    )
     parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--dry_run", action="store_true", help="tell the plan and stop; needs no videos and no weights")
     parser.add_argument("--num_classes", type=int, metavar="N", help="for --dry_run without DATA; by default 400")
@@ -141,6 +153,8 @@ def _train(words: Sequence[str]) -> int:
     parser.add_names("protocol", "views")
     for part in (DataConfig, BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part)
+    if start:
+        parser.set_defaults(start.flag_defaults())
     options = parser.read(words, settings, source=source)
     config = RunConfig(
         method,
@@ -151,6 +165,7 @@ def _train(words: Sequence[str]) -> int:
         views=_fill(ViewsConfig, options),
         training=_fill(TrainConfig, options),
         data=_fill(DataConfig, options),
+        init_from=init_from,
     )
     if options.dry_run:
         print(preview(config, data=Path(options.data) if options.data else None, num_classes=options.num_classes))

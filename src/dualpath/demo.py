@@ -146,8 +146,8 @@ def _dualpath_run(config: DemoConfig) -> RunConfig:
         sampling=SamplingConfig(num_frames=4),
         transform=TransformConfig(min_scale=0.7, color_jitter=0.0),
         training=TrainConfig(
-            epochs=config.epochs, batch_size=32, lr=1e-3, warmup_epochs=1.0, label_smoothing=0.0, val_fraction=0.0, check="quick",
-            seed=config.seed,
+            epochs=config.epochs, batch_size=32, lr=1e-3, warmup_epochs=1.0, label_smoothing=0.0, val_fraction=0.0,
+            check="quick", seed=config.seed,
         ),
     )  # fmt: skip
 

@@ -265,14 +265,19 @@ def fill(config: type[T], options: Namespace) -> T:
     return config(**{f.name: getattr(options, f.name) for f in fields(config) if f.name in options})  # pyright: ignore[reportArgumentType]
 
 
-def chosen_method(words: Sequence[str], settings: Mapping[str, str]) -> str:
-    """The last --method among the words, else the file's, else the paper's own."""
-    method = settings.get("method", "dualpath")
+def chosen_method(words: Sequence[str], settings: Mapping[str, str], *, default: str = "dualpath") -> str:
+    """The last --method among the words, else the file's, else the default: the paper's own."""
+    return chosen("method", words, settings) or default
+
+
+def chosen(name: str, words: Sequence[str], settings: Mapping[str, str]) -> str | None:
+    """The value of a flag before there is a parser: the last among the words, else the file's; None if it is not given."""
+    given = settings.get(name)
     for word, after in zip_longest(words, words[1:]):
         flag, equals, value = plain_flag(word)
-        if flag == "--method":
-            method = value if equals else after or method
-    return method
+        if flag == f"--{name}":
+            given = value if equals else after if after and not after.startswith("--") else given
+    return given
 
 
 def plain_flag(word: str) -> tuple[str, str, str]:

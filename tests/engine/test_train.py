@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,9 @@ from dualpath.engine import loop, prepare
 from dualpath.engine.config import TrainConfig
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.learner import losses_of
-from dualpath.engine.log import Log, read_log
+from dualpath.engine.log import read_log
 from dualpath.engine.recorded import read_summary
-from dualpath.engine.schedule import Schedule, draw_seed, make_schedule
+from dualpath.engine.schedule import Schedule, draw_seed
 from dualpath.engine.state import read_position
 from dualpath.engine.train import train
 from dualpath.engine.verbs import Judged, evaluate_data
@@ -37,9 +36,7 @@ from dualpath.methods.dualpath import DualPath
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
 from dualpath.video.sampling import SamplingConfig
-from runs import flags, run_config, scan_here, write_clip
-
-FINAL = "training_state.safetensors"
+from runs import FINAL, assert_same_run, at_step, flags, run_config, scan_here, told, write_clip
 
 
 @pytest.fixture(autouse=True)
@@ -59,42 +56,6 @@ def straight(tmp_path_factory: pytest.TempPathFactory, clips: Path, weights: Pat
         return done[accumulate]
 
     return run
-
-
-@contextmanager
-def at_step(step: int, do: Callable[[], object]) -> Iterator[None]:
-    """Does something right after a step was logged, before anything is saved."""
-    original = Log.step
-
-    def spy(self: Log, position: Any, **figures: Any) -> float:
-        told = original(self, position, **figures)
-        if position.step == step:
-            do()
-        return told
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Log, "step", spy)
-        yield
-
-
-def told(folder: Path) -> list[tuple[int, int, float, float]]:
-    steps, _ = read_log(folder)
-    return [(line["step"], line["epoch"], line["loss"], line["lr"]) for line in steps]
-
-
-def assert_same_run(folder: Path, wanted: Path) -> None:
-    """The same losses to the last digit, the same validation, the same bits in weights and moments."""
-    assert told(folder) == told(wanted)
-    epochs, wanted_epochs = (
-        [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(f)[1]] for f in (folder, wanted)
-    )
-    assert epochs == wanted_epochs
-    found, expected = load_file(folder / FINAL), load_file(wanted / FINAL)
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    for name in ("last", "best"):
-        ours, theirs = (f / name / "adapter_model.safetensors" for f in (folder, wanted))
-        assert ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +106,9 @@ def test_exit_code_and_sentence_of_the_command_line(
     assert main([*words, "--resume"]) == 0
     assert [step for step, *_ in told(tmp_path / "run")] == [1, 2, 3]
     assert main([*words, "--resume"]) == 2
-    assert capsys.readouterr().err.endswith(f"the run in {tmp_path / 'run'} is complete (1 epochs); nothing to resume\n")
+    assert capsys.readouterr().err.endswith(
+        f"the run in {tmp_path / 'run'} is complete (1 epochs), nothing to resume; give more --epochs to make it longer\n"
+    )
 
 
 KILLED = """

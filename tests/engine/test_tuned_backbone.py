@@ -128,7 +128,8 @@ def test_the_plan_counts_all_weights_in_fp32_and_moments_of_trained_ones(method:
     assert (plan.trainable, plan.total) == (trained, sum(value.numel() for value in model.parameters()))
     assert plan.fixed_bytes == 4 * plan.total + 12 * trained
     text = describe(
-        plan, RunConfig(method), backbone=backbone, counts=[("train", 2)], num_classes=3, schedule=None, device=torch.device("cpu"),
+        plan, RunConfig(method), backbone=backbone, counts=[("train", 2)], num_classes=3, schedule=None,
+        device=torch.device("cpu"),
     )  # fmt: skip
     assert text.endswith("cpu, weights in float32")
 

@@ -157,8 +157,8 @@ def load_checkpoint(
     """
     folder = find_checkpoint(path)
     config = read_config(folder)
-    spec = _spec(folder, config, weights)
-    tensors = _read_tensors(folder, config.get("sha256"))
+    spec = read_spec(folder, config, weights=weights)
+    tensors = read_tensors(folder, config.get("sha256"))
     if backbone is None:
         backbone = load_backbone(spec.backbone, dtype=dtype or torch.float32)
         backbone.normalise_with(*(tuple(config["preprocessing"][key]) for key in ("mean", "std")))
@@ -219,7 +219,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _spec(folder: Path, config: dict[str, Any], weights: str | None) -> ModelSpec:
+def read_spec(folder: Path, config: dict[str, Any], *, weights: str | None = None) -> ModelSpec:
+    """What the model of a checkpoint is made of.
+
+    Args:
+        folder: the checkpoint's.
+        config: from `read_config`.
+        weights: local file with the backbone's weights, instead of the one that is named there.
+
+    Raises:
+        DualPathError: something is missing or of a wrong kind.
+    """
     try:
         options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config["method_config"].items()}
         backbone = config["backbone"]
@@ -248,7 +258,8 @@ def _spec(folder: Path, config: dict[str, Any], weights: str | None) -> ModelSpe
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
 
 
-def _read_tensors(folder: Path, digest: str | None) -> dict[str, torch.Tensor]:
+def read_tensors(folder: Path, digest: str | None) -> dict[str, torch.Tensor]:
+    """The trained tensors of a checkpoint by name; DualPathError if their file is not the one with this sha256."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise DualPathError(f"{path} is missing; restore it or train again")

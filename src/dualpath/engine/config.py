@@ -73,7 +73,7 @@ class TrainConfig:
     accumulate: int = 1
     lr: float | None = None
     base_lr: float | None = None
-    relative_lr: float = 0.02
+    relative_lr: float = 0.05
     head_relative_lr: float = 0.1
     weight_decay: float = 0.05
     warmup_epochs: float | None = None
@@ -121,7 +121,12 @@ _SAME_NUMBERS = ("workers", "save_every", "check", "max_bad_files", "gradient_ch
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All settings of a run; recipes and the command line fill it in."""
+    """All settings of a run; recipes and the command line fill it in.
+
+    Attributes:
+        init_from: folder of a run or checkpoint whose trained tensors the run begins with, see `engine.warm_start`. No part
+            of `settings`: a path may change, what lies there is compared by its hash.
+    """
 
     method: str = "dualpath"
     options: MethodConfig | None = None
@@ -131,6 +136,7 @@ class RunConfig:
     views: ViewsConfig = field(default_factory=ViewsConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    init_from: str | None = None
 
     def complete(self) -> RunConfig:
         """The same with the method's own options filled in.

@@ -38,6 +38,7 @@ from dualpath.engine.progress import Bar
 from dualpath.engine.record import Record, fingerprint
 from dualpath.engine.schedule import draw_seed, make_schedule
 from dualpath.engine.state import DATA, Position, load_state, save_state
+from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, FetchError, Interrupted
 from dualpath.methods import find_method
 
@@ -65,6 +66,7 @@ class Run:
         *,
         resume: bool,
         kept: Path | None = None,
+        start: WarmStart | None = None,
     ) -> None:
         self.output, self.config, self.found, self.plan = output, config, found, plan
         manifest = self.manifest = found.manifest
@@ -77,12 +79,14 @@ class Run:
         self.learner = Learner(model, self.training, device)
         digest = fingerprint(manifest)
         data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: digest}
-        self.settings = json.dumps(config.settings() | data)
+        self.settings = json.dumps(warm_start_settings(start) | config.settings() | data)
         self.position = load_state(output, self.learner, self.settings) if resume else Position(epochs=self.schedule.epochs)
+        self.epochs_before = self.position.epochs
+        self.position = replace(self.position, epochs=self.schedule.epochs)
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
-        self.record = Record(output, data=digest, resume=resume)
+        self.record = Record(output, data=digest, resume=resume, start=start)
         readable = manifest.split("val")
         self.val: tuple[Video, ...] = readable + found.wrong
         self.bad_val = {len(readable) + i: found.bad[video.name] for i, video in enumerate(found.wrong)}
@@ -118,6 +122,8 @@ class Run:
         else:
             write_known(self.output, self.manifest.videos, self.found.bad)
             self._save()  # from now on there is something to resume, whatever happens
+        if self.schedule.epochs > self.epochs_before:
+            self._extend()
         self._write_record()
         log = Log(self.output, resumed=self.position)
         results: dict[str, Any] = {}
@@ -137,6 +143,17 @@ class Run:
         finally:
             log.close()
         return results
+
+    def _extend(self) -> None:
+        """Tells and records that the run has become longer; its state takes over the new length at once."""
+        step, before, epochs = self.position.step, self.epochs_before, self.schedule.epochs
+        rates = f"the learning rate follows the longer schedule from step {step + 1} on"
+        print(f"longer     was {before} epochs, now {epochs}: {rates}", file=sys.stderr)
+        extension = {"step": step, "epochs_before": before, "epochs": epochs}
+        if extension not in self.record.extensions:  # a kill may have come between record and state
+            self.record.extensions.append(extension)
+        self._write_record()
+        self._save()
 
     def _give_up(self, problem: RuntimeError | FetchError) -> None:
         """Keeps the state and tells the user what can be mended; returns if it is an error of ours."""

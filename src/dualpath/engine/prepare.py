@@ -17,11 +17,12 @@ from dualpath.data.scan import ScanResult, count_frames, decode_all, scan, too_s
 from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar
-from dualpath.engine.state import STATE, check_settings, read_position
+from dualpath.engine.state import STATE, check_epochs, check_settings, read_position
+from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError
 
 
-def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
+def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
     """Refuses a folder that cannot be written, that holds something else, or whose run cannot be continued so."""
     there = next(place for place in (output, *output.absolute().parents) if place.exists())
     if not there.is_dir():
@@ -36,9 +37,8 @@ def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
         raise DualPathError(f"the output folder {output} holds {what}; give a new folder, or --resume to continue a run")
     if resume:
         position, settings = read_position(output)
-        check_settings(output, settings, config.settings())
-        if position.complete:
-            raise DualPathError(f"the run in {output} is complete ({position.epochs} epochs); nothing to resume")
+        check_settings(output, settings, warm_start_settings(start) | config.settings())
+        check_epochs(output, position, epochs=config.training.epochs or position.epochs)
         for leftover in output.glob(".*.tmp"):  # of a write that a kill cut short
             leftover.unlink(missing_ok=True)
 

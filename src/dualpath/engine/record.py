@@ -17,6 +17,7 @@ from dualpath.engine.config import RunConfig
 from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.plan import Plan
 from dualpath.engine.prepare import Usable
+from dualpath.engine.warm_start import WarmStart
 from dualpath.files import write_whole
 from dualpath.video.protocols import describe_protocol
 
@@ -30,20 +31,23 @@ class Record:
         run: the run's folder.
         data: `fingerprint` of what it learns from.
         resume: earlier sessions count.
+        start: the checkpoint that it begins with, if any.
 
     Attributes:
         skipped: reason by name of the videos that gave no clip in this session: what was mended since the last one does not
             count.
         skipped_before: the same, of earlier sessions.
         validated: what the last validation met.
+        extensions: when the run was made longer: `step` optimizer steps were done, of `epochs_before` epochs, now `epochs`.
     """
 
-    def __init__(self, run: Path, *, data: str, resume: bool) -> None:
-        self._path, self._data = run / RECORD, data
+    def __init__(self, run: Path, *, data: str, resume: bool, start: WarmStart | None = None) -> None:
+        self._path, self._data, self._start = run / RECORD, data, start
         self._earlier = self._read() if resume else {}
         self.skipped: dict[str, str] = {}
         self.skipped_before: dict[str, str] = self._earlier.get("skipped", {})
         self.validated: dict[str, Any] = self._earlier.get("validation", {})
+        self.extensions: list[dict[str, int]] = self._earlier.get("extensions", [])
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -58,6 +62,8 @@ class Record:
             "command": sys.argv,
             "protocol": describe_protocol(config.sampling, config.views),
             "settings": config.settings(),
+            "extensions": self.extensions,
+            "init_from": None if self._start is None else self._start.record(manifest.classes),
             "data": {
                 "root": str(manifest.root),
                 "counts": manifest.counts(),

@@ -25,6 +25,8 @@ from dualpath.methods import trained_state
 STATE = "training_state.safetensors"
 DATA = "data"
 """The setting that stands for the videos themselves: a hash."""
+EPOCHS = "epochs"
+"""The setting that may grow when a run is resumed."""
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -85,8 +87,8 @@ def read_position(folder: Path) -> tuple[Position, dict[str, Any]]:
 
 
 def check_settings(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises DualPathError unless the saved run has all the wanted settings."""
-    changed = [key for key in wanted if saved.get(key) != wanted[key]]
+    """Raises DualPathError unless the saved run has all the wanted settings; for its length see `check_epochs`."""
+    changed = [key for key in wanted if key != EPOCHS and saved.get(key) != wanted[key]]
     if not changed:
         return
     detail = ", ".join(f"{key} was {saved.get(key)!r}, now {wanted[key]!r}" for key in changed[:3] if key != DATA)
@@ -94,6 +96,19 @@ def check_settings(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) 
         f"{folder} holds a run with other settings ({detail or 'other videos, labels or splits'}); "
         "resume with the same ones, or train into another folder"
     )
+
+
+def check_epochs(folder: Path, position: Position, *, epochs: int) -> None:
+    """Raises DualPathError unless a run that is at `position` can go on to `epochs` epochs."""
+    if epochs < position.epochs:
+        raise DualPathError(
+            f"the run in {folder} has {position.epochs} epochs, {position.closed} of them done, and cannot be shortened to "
+            f"{epochs}; give --epochs {position.epochs} to continue it, or more to make it longer"
+        )
+    if position.closed >= epochs:
+        raise DualPathError(
+            f"the run in {folder} is complete ({epochs} epochs), nothing to resume; give more --epochs to make it longer"
+        )
 
 
 def load_state(folder: Path, learner: Learner, run: str) -> Position:

@@ -12,7 +12,9 @@ A run's folder:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from dualpath.engine.loop import Run, split_counts
 from dualpath.engine.plan import describe, draft, make_plan
 from dualpath.engine.prepare import check_output, default_workers, read_data, usable
 from dualpath.engine.schedule import make_schedule
+from dualpath.engine.state import read_position
+from dualpath.engine.warm_start import read_warm_start
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.methods import build_model, train_in_int8
 from dualpath.nn.zoo import load_backbone
@@ -47,7 +51,8 @@ def train(
         data: folder or CSV file, see `dualpath.data.manifest.read_manifest`.
         output: the run's folder; it must not hold another run, unless `resume`.
         config: all settings.
-        resume: continue the run in `output`; its settings must be the same.
+        resume: continue the run in `output`; its settings must be the same, but it may have more epochs than before: then
+            the learning rate follows the longer schedule from there on.
         checked: folder of a `dualpath data check`, whose quarantine is honoured and whose counts are taken; or by name
             the number of frames, of a bad video why it is bad, where another has read them.
         kept: folder of decoded training clips to be shared with other runs of the same seed, see `dualpath.data.kept`.
@@ -63,19 +68,30 @@ def train(
     # Torch's generators are seeded on the way: afterwards they are as the caller had left them.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # From cheap to dear: settings, folders and labels, the backbone, and only then every video.
-        config, training = config.complete(), config.training
-        check_output(output, config, resume=resume)
+        start = None if config.init_from is None else read_warm_start(config.init_from)
+        config, training = (start.complete(config) if start else config).complete(), config.training
+        check_output(output, config, resume=resume, start=start)
+        if resume and training.epochs is None:  # as many as it has, however they were asked for
+            training = replace(training, epochs=read_position(output)[0].epochs)
+            config = replace(config, training=training)
         manifest = read_data(data, config)
         classes, dtype = len(manifest.classes), frozen_dtype(training.precision, device)
         sketch = draft(config, num_classes=classes, dtype=dtype)
         plan = make_plan(sketch, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
         backbone = load_backbone(config.backbone, dtype=dtype)
         backbone.gradient_checkpointing = training.gradient_checkpointing
-        model = build_model(config.method, backbone, num_classes=classes, config=config.options, seed=training.seed).to(device)
+        if start:
+            start.check_backbone(backbone)
+            backbone.normalise_with(start.mean, start.std)
+        model = build_model(config.method, backbone, num_classes=classes, config=config.options, seed=training.seed)
+        if start and not resume:
+            start.load_into(model, manifest.classes)
+            print(start.describe(manifest.classes), file=sys.stderr)
+        model = model.to(device)
         if training.precision == "int8":
             train_in_int8(model)
         found = usable(manifest, config, checked=checked, before=read_known(output) if resume else None)
-        run = Run(output, config, found, model, plan, device, resume=resume, kept=kept)
+        run = Run(output, config, found, model, plan, device, resume=resume, kept=kept, start=start)
         return run.go()
 
 
@@ -95,10 +111,13 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
             f"num_classes is {num_classes}, but "
             + ("it must be at least 2" if data is None else f"the classes are counted in {data}; give one of the two")
         )
-    config, training, device = config.complete(), config.training, pick_device()
+    start = None if config.init_from is None else read_warm_start(config.init_from)
+    config, training, device = (start.complete(config) if start else config).complete(), config.training, pick_device()
     manifest = read_data(data, config) if data is not None else None
     classes = len(manifest.classes) if manifest is not None else num_classes or 400
     model = draft(config, num_classes=classes, dtype=frozen_dtype(training.precision, device))
+    if start:
+        start.check_backbone(model.backbone)  # pyright: ignore[reportArgumentType]
     plan = make_plan(model, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
     return describe(
         plan,

@@ -22,7 +22,7 @@ from dualpath.methods.options import DualPathConfig
 from dualpath.methods.pro_tuning import PromptBlock, ProTuning, ProTuningConfig
 from dualpath.methods.st_adapter import STAdapter, STAdapterConfig, STAdapterModel
 from dualpath.methods.vpt import VPT, VPTConfig
-from dualpath.nn.adapters import Adapter, Classifier
+from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.int8 import make_whole
 
@@ -47,24 +47,31 @@ class VideoModel(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """A method's model class and the dataclass of its options."""
+    """What there is to know of a method.
+
+    Attributes:
+        model: its class.
+        config: the dataclass of its options.
+        last_layer: name of the linear layer within the model that gives a logit for each class.
+    """
 
     model: type[nn.Module]
     config: type[MethodConfig]
+    last_layer: str
 
 
 METHODS: dict[str, Method] = {
-    "dualpath": Method(DualPath, DualPathConfig),
-    "linear_probe": Method(LinearProbe, LinearProbeConfig),
-    "attentive_probe": Method(AttentiveProbe, AttentiveProbeConfig),
-    "full_tuning": Method(FullTuning, FullTuningConfig),
-    "bitfit": Method(BitFit, BitFitConfig),
-    "vpt": Method(VPT, VPTConfig),
-    "lora": Method(LoRA, LoRAConfig),
-    "adaptformer": Method(AdaptFormer, AdaptFormerConfig),
-    "pro_tuning": Method(ProTuning, ProTuningConfig),
-    "st_adapter": Method(STAdapterModel, STAdapterConfig),
-    "aim": Method(Aim, AimConfig),
+    "dualpath": Method(DualPath, DualPathConfig, "head.out"),
+    "linear_probe": Method(LinearProbe, LinearProbeConfig, "head"),
+    "attentive_probe": Method(AttentiveProbe, AttentiveProbeConfig, "head"),
+    "full_tuning": Method(FullTuning, FullTuningConfig, "head"),
+    "bitfit": Method(BitFit, BitFitConfig, "head"),
+    "vpt": Method(VPT, VPTConfig, "head"),
+    "lora": Method(LoRA, LoRAConfig, "head"),
+    "adaptformer": Method(AdaptFormer, AdaptFormerConfig, "head"),
+    "pro_tuning": Method(ProTuning, ProTuningConfig, "head"),
+    "st_adapter": Method(STAdapterModel, STAdapterConfig, "head"),
+    "aim": Method(Aim, AimConfig, "head"),
 }
 WITHIN_BLOCKS = (Adapter, STAdapter, PromptBlock)
 """What methods train within blocks: kept in fp32, computed in the type of the tokens."""
@@ -139,15 +146,20 @@ def check_frozen(model: nn.Module) -> None:
         )
 
 
-def last_layer(model: nn.Module) -> nn.Linear:
-    """The layer whose outputs are the logits: a row of its weights for each class."""
-    head = model.head
-    return head.out if isinstance(head, Classifier) else head  # pyright: ignore[reportReturnType]
-
-
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """The trained tensors by name: what a checkpoint holds."""
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def class_tensors(method: str) -> tuple[str, str]:
+    """Names of those trained tensors that have a row for each class, in the order of the labels: (K, features) and (K,)."""
+    layer = find_method(method).last_layer
+    return f"{layer}.weight", f"{layer}.bias"
+
+
+def last_layer(model: nn.Module) -> nn.Module:
+    """The linear layer whose outputs are the logits."""
+    return model.get_submodule(next(method.last_layer for method in METHODS.values() if isinstance(model, method.model)))
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
