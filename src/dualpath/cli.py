@@ -113,6 +113,7 @@ def _fill(config: type[T], options: Namespace) -> T:
 
 
 def _train(words: Sequence[str]) -> int:
+    from dualpath.cli_folds import FOLDS, folds_verb, with_folds
     from dualpath.engine.config import DataConfig
     from dualpath.engine.train import RunConfig, TrainConfig, preview, train
     from dualpath.flags import CHECKED, check_given, chosen_method
@@ -123,8 +124,8 @@ def _train(words: Sequence[str]) -> int:
     from dualpath.video.sampling import SamplingConfig
     from dualpath.video.transforms import TransformConfig
 
-    words, settings, source = read_config(words)
-    method = chosen_method(words, settings)
+    rest, settings, source = read_config(words)
+    method = chosen_method(rest, settings)
     told = "Train a video model on labelled videos; interrupt it as you like, --resume continues."
     parser = _parser("train", told, words="DATA --output DIR")
     parser.add_argument(
@@ -132,6 +133,7 @@ def _train(words: Sequence[str]) -> int:
     )
     parser.add_argument("--output", type=str, metavar="DIR", help="new folder for the run and its checkpoints")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output")
+    parser.add_argument("--folds", type=int, metavar="N", help=FOLDS)
     parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--dry_run", action="store_true", help="tell the plan and stop; needs no videos and no weights")
     parser.add_argument("--num_classes", type=int, metavar="N", help="for --dry_run without DATA; by default 400")
@@ -141,7 +143,7 @@ def _train(words: Sequence[str]) -> int:
     parser.add_names("protocol", "views")
     for part in (DataConfig, BackboneConfig, SamplingConfig, TransformConfig, ViewsConfig, TrainConfig):
         parser.add_class_arguments(part)
-    options = parser.read(words, settings, source=source)
+    options = parser.read(rest, settings, source=source)
     config = RunConfig(
         method,
         _fill(find_method(method).config, options),
@@ -152,12 +154,15 @@ def _train(words: Sequence[str]) -> int:
         training=_fill(TrainConfig, options),
         data=_fill(DataConfig, options),
     )
+    config = with_folds(parser, options, config)
     if options.dry_run:
         print(preview(config, data=Path(options.data) if options.data else None, num_classes=options.num_classes))
         return 0
     if options.num_classes is not None:
         raise DualPathError("the classes are counted in DATA; --num_classes is for --dry_run without it")
     check_given("train", options)
+    if config.held_out is not None:
+        return folds_verb(options, config, words)
     output = Path(options.output)
     checked = Path(options.checked) if options.checked else None
     results = train(Path(options.data), output, config, resume=options.resume, checked=checked)

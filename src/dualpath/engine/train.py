@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from dualpath.data.checking.known import read_known
+from dualpath.data.manifest import Manifest
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
@@ -95,10 +96,15 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
             f"num_classes is {num_classes}, but "
             + ("it must be at least 2" if data is None else f"the classes are counted in {data}; give one of the two")
         )
-    config, training, device = config.complete(), config.training, pick_device()
+    config = config.complete()
     manifest = read_data(data, config) if data is not None else None
-    classes = len(manifest.classes) if manifest is not None else num_classes or 400
-    model = draft(config, num_classes=classes, dtype=frozen_dtype(training.precision, device))
+    return plan_text(config, manifest, num_classes=len(manifest.classes) if manifest is not None else num_classes or 400)
+
+
+def plan_text(config: RunConfig, manifest: Manifest | None, *, num_classes: int) -> str:
+    """The plan of a run on labelled videos, None for none yet; the settings must be complete."""
+    training, device = config.training, pick_device()
+    model = draft(config, num_classes=num_classes, dtype=frozen_dtype(training.precision, device))
     plan = make_plan(model, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
     return describe(
         plan,
@@ -106,7 +112,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
         backbone=model.backbone,  # pyright: ignore[reportArgumentType]
         counts=split_counts(manifest) if manifest is not None else (),
         listed=manifest.census_words() if manifest is not None else "",
-        num_classes=classes,
+        num_classes=num_classes,
         steps=training.epochs * epoch_length(len(manifest.split("train")), training)[1] if manifest is not None else None,
         device=device,
     )
