@@ -28,7 +28,7 @@ HELP = """usage: dualpath VERB ...
 
 Turn any frozen image transformer into a video model by training a few per cent of its size.
 
-  train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file
+  train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file; --folds 5 cross-validates
   evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
   predict CHECKPOINT VIDEO ...    what a video shows
   explain CHECKPOINT VIDEO        where each path looks: maps on the frames, as sheet, video and arrays

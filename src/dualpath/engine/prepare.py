@@ -30,6 +30,8 @@ def check_output(output: Path, config: RunConfig, *, resume: bool) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         raise DualPathError(f"the output {output} cannot be written: no permission in {there}; give another folder")
     held = sorted(p.name for p in output.iterdir()) if output.is_dir() else []
+    if resume and STATE not in held and "fold1" in held:
+        raise DualPathError(f"{output} holds a cross-validation, not a single run: give --folds N too, to resume it")
     if resume and STATE not in held:
         raise DualPathError(f"nothing to resume in {output}: it holds no {STATE}; start without --resume, in a new folder")
     if held and not resume:
