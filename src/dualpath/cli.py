@@ -28,7 +28,7 @@ HELP = """usage: dualpath VERB ...
 
 Turn any frozen image transformer into a video model by training a few per cent of its size.
 
-  train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file
+  train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file; --folds 5 cross-validates
   evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
   predict CHECKPOINT VIDEO ...    what a video shows
   explain CHECKPOINT VIDEO        where each path looks: maps on the frames, as sheet, video and arrays
@@ -113,6 +113,7 @@ def _fill(config: type[T], options: Namespace) -> T:
 
 
 def _train(words: Sequence[str]) -> int:
+    from dualpath.cli_folds import FOLDS, folds_verb, with_folds
     from dualpath.engine.config import DataConfig
     from dualpath.engine.train import RunConfig, TrainConfig, preview, train
     from dualpath.engine.warm_start import read_warm_start
@@ -124,10 +125,10 @@ def _train(words: Sequence[str]) -> int:
     from dualpath.video.sampling import SamplingConfig
     from dualpath.video.transforms import TransformConfig
 
-    words, settings, source = read_config(words)
-    init_from = chosen("init_from", words, settings)
+    rest, settings, source = read_config(words)
+    init_from = chosen("init_from", rest, settings)
     start = None if init_from is None else read_warm_start(init_from)
-    method = chosen_method(words, settings, default=start.spec.method if start else "dualpath")
+    method = chosen_method(rest, settings, default=start.spec.method if start else "dualpath")
     if start:
         start.check_method(method)
     told = "Train a video model on labelled videos; interrupt it as you like, --resume continues."
@@ -144,6 +145,7 @@ def _train(words: Sequence[str]) -> int:
         help="begin with what this checkpoint or run has learnt, on other data "
         "or other classes; its method, options, backbone and sampling are the defaults then",
     )
+    parser.add_argument("--folds", type=int, metavar="N", help=FOLDS)
     parser.add_argument("--checked", type=str, metavar="DIR", help=CHECKED)
     parser.add_argument("--dry_run", action="store_true", help="tell the plan and stop; needs no videos and no weights")
     parser.add_argument("--num_classes", type=int, metavar="N", help="for --dry_run without DATA; by default 400")
@@ -155,7 +157,7 @@ def _train(words: Sequence[str]) -> int:
         parser.add_class_arguments(part)
     if start:
         parser.set_defaults(start.flag_defaults())
-    options = parser.read(words, settings, source=source)
+    options = parser.read(rest, settings, source=source)
     config = RunConfig(
         method,
         _fill(find_method(method).config, options),
@@ -167,12 +169,15 @@ def _train(words: Sequence[str]) -> int:
         data=_fill(DataConfig, options),
         init_from=init_from,
     )
+    config = with_folds(parser, options, config)
     if options.dry_run:
         print(preview(config, data=Path(options.data) if options.data else None, num_classes=options.num_classes))
         return 0
     if options.num_classes is not None:
         raise DualPathError("the classes are counted in DATA; --num_classes is for --dry_run without it")
     check_given("train", options)
+    if config.held_out is not None:
+        return folds_verb(options, config, words)
     output = Path(options.output)
     checked = Path(options.checked) if options.checked else None
     results = train(Path(options.data), output, config, resume=options.resume, checked=checked)

@@ -143,6 +143,10 @@ class Parser(ArgumentParser):
                 raise DualPathError(f"{source}: {problem}") from None
         return self._parse(first, words)
 
+    def was_given(self, name: str) -> bool:
+        """Whether the words or the file gave this flag, which has its default otherwise."""
+        return any(plain_flag(word)[0] == f"--{name}" for word in self._given)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Every complaint of the parser, in the words of a user."""
         del ex

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualpath.data.manifest import DataError, Manifest, Video, choose_val, read_manifest
+from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
+from dualpath.data.splits import choose_val
 from dualpath.errors import DualPathError
 
 

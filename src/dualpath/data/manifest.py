@@ -5,9 +5,6 @@ Everything wrong with a data set is told at once, before anything is computed fr
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -145,6 +142,29 @@ class Manifest:
         return "; ".join([*parts, f"{self.extra:,} extra"] if parts and self.extra else parts)
 
 
+@dataclass(frozen=True)
+class HeldOutFold:
+    """The fold of a cross-validation that a run does not learn from.
+
+    Attributes:
+        num_folds: into how many folds the videos are divided.
+        held_out_fold: which of them is held out, counted from 1.
+    """
+
+    num_folds: int
+    held_out_fold: int
+
+    def __post_init__(self) -> None:
+        if self.num_folds < 2:
+            raise DualPathError(f"folds is {self.num_folds}, but at least 2 are needed, as one is held out; give --folds 5")
+        if not 1 <= self.held_out_fold <= self.num_folds:
+            raise DualPathError(f"held_out_fold is {self.held_out_fold}, but there are the folds 1 to {self.num_folds}")
+
+    def __str__(self) -> str:
+        """Such as "fold 2 of 5"."""
+        return f"fold {self.held_out_fold} of {self.num_folds}"
+
+
 def read_manifest(
     data: Path | str,
     *,
@@ -154,6 +174,7 @@ def read_manifest(
     format: str = "auto",
     fold: int | None = None,
     known: tuple[str, int | None] | None = None,
+    held_out: HeldOutFold | None = None,
     strict: bool = True,
 ) -> Manifest:
     """Reads and checks a data set. Opens no video: `dualpath.data.scan` does.
@@ -164,13 +185,15 @@ def read_manifest(
             annotation files of one of `dualpath.data.formats`, or such a file; what `dualpath data prepare` made: a
             folder, or the URL of a folder of shards.
         val_fraction: share of each class that becomes `val` where none is given; 0 leaves all in `train`.
-        seed: chooses which ones, see `choose_val`.
+        seed: chooses which ones, see `splits.choose_val`.
         classes: the classes of a trained model: labels map onto these names (or their numbers), training videos are
             not needed and one class is enough. None: in the order of the format, else the sorted labels found (by
             value where all are numbers).
         format: one of FORMATS; "auto" recognises it.
         fold: 1, 2 or 3 of HMDB51 and UCF101; 1 by default.
         known: the format and fold that a model was trained on: taken where they fit and nothing else is asked for.
+        held_out: divides the training and validation videos into folds, one of which becomes `val`, instead of
+            `val_fraction`; see `splits.hold_out`.
         strict: whether anything wrong is an error. If not, it stands in `Manifest.problems`, and a video whose label cannot
             be used has the label -1; an error is then only what leaves no video, or a file that is no list at all.
 
@@ -183,10 +206,11 @@ def read_manifest(
     # Here, because they need what this module defines.
     from dualpath.data.preparing.prepared import read_prepared, with_lengths
     from dualpath.data.preparing.shards import find_shards
+    from dualpath.data.splits import split_off
 
     shards = find_shards(data)
     if shards is not None:
-        return _split_off(_relabelled(shards, classes), val_fraction=val_fraction, seed=seed)
+        return split_off(_relabelled(shards, classes), val_fraction=val_fraction, seed=seed, held_out=held_out)
     data = Path(data)
     if not data.exists():
         raise DataError(data, ["no such file or folder"])
@@ -218,7 +242,7 @@ def read_manifest(
     )
     if prepared is not None:
         manifest = with_lengths(manifest, prepared)
-    return _split_off(manifest, val_fraction=val_fraction, seed=seed)
+    return split_off(manifest, val_fraction=val_fraction, seed=seed, held_out=held_out)
 
 
 def _read(
@@ -245,15 +269,6 @@ def _read(
     return found, rows
 
 
-def _split_off(manifest: Manifest, *, val_fraction: float, seed: int) -> Manifest:
-    """The same with some training videos as `val`, if it has none."""
-    if any(video.split == "val" for video in manifest.videos):
-        return manifest
-    chosen = choose_val(manifest.split("train"), val_fraction=val_fraction, seed=seed)
-    split = tuple(replace(video, split="val") if video.name in chosen else video for video in manifest.videos)
-    return replace(manifest, videos=split, val_split_off=bool(chosen))
-
-
 def _relabelled(manifest: Manifest, classes: Sequence[str] | None) -> Manifest:
     """The same with the labels of a model's classes."""
     if classes is None:
@@ -264,37 +279,3 @@ def _relabelled(manifest: Manifest, classes: Sequence[str] | None) -> Manifest:
     labels = [index_of(row.label, classes) or 0 for row in rows]
     videos = tuple(replace(video, label=label) for video, label in zip(manifest.videos, labels, strict=True))
     return replace(manifest, classes=tuple(classes), videos=videos)
-
-
-def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> frozenset[str]:
-    """Chooses the names of the videos that become `val`: about `val_fraction` of each class, at least one if it can.
-
-    Groups go as a whole and every class keeps a video to learn from. A pure function of the seed and of the videos'
-    names, labels and groups: they are ranked by a hash, so without groups a new file moves at most one old one.
-    """
-    units: dict[str, list[Video]] = {}
-    for video in videos:
-        units.setdefault(f"name {video.name}" if video.group is None else f"group {video.group}", []).append(video)
-    ranked = sorted(units, key=lambda unit: hashlib.sha256(os.fsencode(f"{seed} {unit}")).digest())
-    sizes = {unit: Counter(video.label for video in units[unit]) for unit in ranked}
-    left = Counter(video.label for video in videos)
-    wanted = Counter({k: max(1, math.floor(val_fraction * n + 0.5)) for k, n in left.items() if val_fraction > 0})
-    missing, chosen = wanted.copy(), set()
-
-    def take(unit: str) -> None:
-        chosen.add(unit)
-        missing.subtract(sizes[unit])
-        left.subtract(sizes[unit])
-
-    def spared(unit: str) -> bool:
-        return unit in chosen or any(left[label] <= n for label, n in sizes[unit].items())
-
-    for unit in ranked:
-        nearer = sum(abs(missing[k] - n) - abs(missing[k]) for k, n in sizes[unit].items()) < 0
-        if nearer and not spared(unit):
-            take(unit)
-    for label in sorted(wanted):  # a class whose groups are all larger than its share still wants to be measured
-        fitting = [unit for unit in ranked if sizes[unit][label] and not spared(unit)]
-        if missing[label] == wanted[label] and fitting:
-            take(min(fitting, key=lambda unit: sizes[unit].total()))
-    return frozenset(video.name for unit in chosen for video in units[unit])

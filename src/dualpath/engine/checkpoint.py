@@ -19,6 +19,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
+from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.sharing import check_shared
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
@@ -43,6 +44,7 @@ class ModelSpec:
         split_seed, val_fraction: how a class folder without given splits was divided.
         training: settings and results of the run, for the card; nothing is built from it.
         format, fold: of the data it was trained on; None if that is not known.
+        held_out: the fold of a cross-validation that it was not trained on; None if it was no part of one.
     """
 
     method: str
@@ -55,6 +57,7 @@ class ModelSpec:
     training: dict[str, Any]
     format: str | None = None
     fold: int | None = None
+    held_out: HeldOutFold | None = None
 
 
 def versions() -> dict[str, str]:
@@ -92,7 +95,7 @@ def save_checkpoint(folder: Path, model: nn.Module, spec: ModelSpec, *, beside: 
         "id2label": {str(label): name for label, name in enumerate(spec.classes)},
         "preprocessing": {"size": backbone.size, "mean": backbone.mean, "std": backbone.std},
         "sampling": {"protocol": spec.sampling.name} | asdict(spec.sampling),  # the name is for people, the numbers count
-        "data_split": {"seed": spec.split_seed, "val_fraction": spec.val_fraction, "format": spec.format, "fold": spec.fold},
+        "data_split": _data_split(spec),
         "training": spec.training,
         "sha256": hashlib.sha256(weights).hexdigest(),
         "versions": versions(),
@@ -253,9 +256,21 @@ def read_spec(folder: Path, config: dict[str, Any], *, weights: str | None = Non
             training=config["training"],
             format=config["data_split"].get("format"),
             fold=config["data_split"].get("fold"),
+            held_out=_held_out(config["data_split"]),
         )
     except (KeyError, TypeError, AttributeError) as problem:
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
+
+
+def _data_split(spec: ModelSpec) -> dict[str, Any]:
+    split = {"seed": spec.split_seed, "val_fraction": spec.val_fraction, "format": spec.format, "fold": spec.fold}
+    return split | (asdict(spec.held_out) if spec.held_out is not None else {})
+
+
+def _held_out(split: dict[str, Any]) -> HeldOutFold | None:
+    """None in checkpoints of ordinary runs and of older versions."""
+    num_folds, fold = split.get("num_folds"), split.get("held_out_fold")
+    return HeldOutFold(num_folds, fold) if num_folds is not None and fold is not None else None
 
 
 def read_tensors(folder: Path, digest: str | None) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Starts a run of a comparison in a child, follows it, hands signals on to it, and says what became of it."""
+"""Starts one of several runs in a child, follows it, hands signals on to it, and says what became of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_in_child(job: Job, output: Path, *, progress: Callable[[int, float | Non
 
     Args:
         job: what to do.
-        output: the comparison's folder, to name it.
+        output: the folder of all runs, to name it.
         progress: is told (steps done, last loss) now and then.
 
     Raises:

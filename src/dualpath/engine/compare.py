@@ -12,7 +12,6 @@ A comparison's folder:
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,14 +26,12 @@ from dualpath.engine.clip_store import CLIP_STORE_GB, ClipStore, check_limit
 from dualpath.engine.config import RunConfig
 from dualpath.engine.entries import Entry, check_entries
 from dualpath.engine.folds import Folds, all_videos, fingerprints, read_folds
+from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, tell_progress, total_steps, write_videos
 from dualpath.engine.one_run import Job, RunResult, read_result
 from dualpath.engine.prepare import usable
 from dualpath.engine.progress import Bar
-from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
-
-SETTINGS, VIDEOS = "settings.json", "videos.json"
 
 
 @dataclass(frozen=True)
@@ -105,22 +102,20 @@ def compare(
     seeds = tuple(seeds)
     _check_asked([entry.label for entry in entries], seeds, folds)
     check_limit(clip_store)
-    before = _check_folder(output, resume=resume)
+    before = check_folder(output, resume=resume, what="comparison", key="entries")
     manifests = read_folds(data, base, folds)
     together = all_videos(manifests)
     split = _test_split(manifests, data)
     settings = _settings(manifests, split, entries, before, output)
     sizes = check_entries(entries, num_classes=len(together.classes))
     if before is None or not (output / VIDEOS).is_file():
-        found = usable(together, base, checked=checked)
-        told: dict[str, Any] = {video.name: video.num_frames for video in found.manifest.videos}
-        write_whole(output / VIDEOS, json.dumps(told | found.bad) + "\n")
+        write_videos(output, usable(together, base, checked=checked))
     write_whole(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
     counts: dict[int | None, dict[Split, int]] = {
         fold: {name: len(manifest.split(name)) for name in ("train", "val", "test")} for fold, manifest in manifests.items()
     }
     jobs = [_job(data, output, split, entry, seed, fold) for seed in seeds for fold in manifests for entry in entries]
-    steps = [_steps(job.config, counts[job.fold]["train"]) for job in jobs]
+    steps = [total_steps(job.config, counts[job.fold]["train"]) for job in jobs]
     finished = {job.folder: result for job in jobs if (result := _result(job)) is not None}
     most = max(told["train"] for told in counts.values())
     sides = {job.folder: sizes[job.label] for job in jobs}
@@ -149,30 +144,6 @@ def _check_asked(labels: Sequence[str], seeds: Sequence[int], folds: Sequence[in
             raise DualPathError(f"the {what} {twice} is given twice")
     if not seeds or min(seeds) < 0:
         raise DualPathError(f"seeds are {list(seeds)}; give whole numbers from 0 on, such as --seeds 0,1,2")
-
-
-def _check_folder(output: Path, *, resume: bool) -> dict[str, Any] | None:
-    """Refuses a folder that cannot be written or holds something else; gives the settings found in it."""
-    there = next(place for place in (output, *output.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "is a file" if not there.is_dir() else "may not be written to"
-        raise DualPathError(f"the output {output} cannot be a folder: {there} {why}; give another one with --output")
-    for leftover in output.glob(".*.tmp") if resume else ():  # of a write that a kill cut short
-        leftover.unlink(missing_ok=True)
-    held = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    ours = SETTINGS in held or held == [VIDEOS]
-    if held and not (ours and resume):
-        what = "another comparison" if ours else f"other files ({held[0]} ...)"
-        remedy = "give a new folder, or --resume to continue it" if ours else "give a new folder"
-        raise DualPathError(f"the output folder {output} holds {what}; {remedy}")
-    if SETTINGS not in held:
-        if resume:
-            print(f"nothing to resume in {output} yet: starting", file=sys.stderr)
-        return None
-    try:
-        return dict(json.loads((output / SETTINGS).read_text()))
-    except (ValueError, TypeError) as problem:
-        raise DualPathError(f"{output / SETTINGS} is damaged ({problem}); give a new folder") from problem
 
 
 def _test_split(manifests: Folds, data: Path) -> Split:
@@ -218,10 +189,6 @@ def _settings(
     return wanted | {"entries": known | wanted["entries"]}
 
 
-def _steps(config: RunConfig, videos: int) -> int:
-    return make_schedule(videos, config.training).steps
-
-
 def _run_all(
     jobs: Sequence[Job], output: Path, steps: Sequence[int], *, finished: Mapping[Path, RunResult], store: ClipStore
 ) -> dict[Path, RunResult]:
@@ -233,7 +200,7 @@ def _run_all(
             result, took = found.get(job.folder), "finished before"
             if result is None:
                 text = f"run {place + 1} of {len(jobs)}: {name}"
-                progress = partial(_tell, bar, text, sum(steps[:place]), steps[place])
+                progress = partial(tell_progress, bar, text, sum(steps[:place]), steps[place])
                 run_in_child(replace(job, kept=store.place(job)), output, progress=progress)
                 result = _result(job)
                 assert result is not None, f"{job.folder} has no result"
@@ -243,8 +210,3 @@ def _run_all(
             print(f"{name:<24} top-1 {100 * result.top1:5.1f} % of {result.videos} videos, {took}", file=sys.stderr)
             bar.update(sum(steps[: place + 1]))
     return found
-
-
-def _tell(bar: Bar, text: str, before: int, steps: int, done: int, loss: float | None) -> None:
-    state = ", evaluating" if done >= steps else "" if loss is None else f", loss {loss:.3f}"
-    bar.update(before + min(done, steps), text + state)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
 from dualpath.data.formats import FORMATS
+from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.device import Precision
 from dualpath.errors import DualPathError
 from dualpath.methods import MethodConfig, find_method
@@ -126,6 +127,7 @@ class RunConfig:
     Attributes:
         init_from: folder of a run or checkpoint whose trained tensors the run begins with, see `engine.warm_start`. No part
             of `settings`: a path may change, what lies there is compared by its hash.
+        held_out: the fold of a cross-validation that is not learnt from, and is then `val`; None in an ordinary run.
     """
 
     method: str = "dualpath"
@@ -137,6 +139,7 @@ class RunConfig:
     training: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
     init_from: str | None = None
+    held_out: HeldOutFold | None = None
 
     def complete(self) -> RunConfig:
         """The same with the method's own options filled in.
@@ -151,7 +154,8 @@ class RunConfig:
     def settings(self) -> dict[str, Any]:
         """Every setting that decides the result, as one flat table for a run's records and for --resume."""
         flat: dict[str, Any] = {"method": self.method}
-        for part in (self.options, self.backbone, self.sampling, self.transform, self.views, self.training, self.data):
+        parts = (self.options, self.backbone, self.sampling, self.transform, self.views, self.training, self.data)
+        for part in (*parts, self.held_out):
             if part is not None and is_dataclass(part):
                 flat |= asdict(part)
         # These change how fast the same numbers come and in how much memory, not the numbers. The format's own

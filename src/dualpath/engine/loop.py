@@ -110,6 +110,7 @@ class Run:
             training=told | results,
             format=self.manifest.format,
             fold=self.manifest.fold,
+            held_out=self.config.held_out,
         )
 
     def go(self) -> dict[str, Any]:

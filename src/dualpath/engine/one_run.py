@@ -1,11 +1,11 @@
-"""One run of a comparison in a process of its own: train, evaluate, measure. `engine.compare` starts it.
+"""One run of a comparison or a cross-validation in a process of its own: train, evaluate, measure. `engine.child` starts it.
 
 Its peak memory is then its own, and nothing that ran before it plays a part. It reads a job (one line of JSON) from
 stdin, which stays open as long as the parent lives: if that is killed, this ends too and cannot disturb the next try.
 
 A run's folder holds, beside what `dualpath train` writes:
-    test/ (or val/)   evaluation.json, predictions.csv
-    measured.json     memory after the training; speed once all is done
+    test/ (or val/)   evaluation.json, predictions.csv; validation-last/ for a fold of a cross-validation
+    measured.json     memory after the training; speed once all is done, if the run is one of a comparison
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from dualpath.data.formats.base import Split
+from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.log import read_log
@@ -42,7 +43,7 @@ from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
 
-MEASURED = "measured.json"
+MEASURED, VALIDATION_LAST = "measured.json", "validation-last"
 CLIPS = 8
 """Clips in a forward pass when speed is measured, and views (about) in one when accuracy is."""
 SPEED_SECONDS, FEWEST, MOST = 5.0, 3, 20
@@ -78,9 +79,16 @@ class Job:
 
     @property
     def name(self) -> str:
-        """For people: "dualpath seed 0", "dualpath split 1 seed 0"."""
+        """For people: "dualpath seed 0", "dualpath split 1 seed 0"; "fold 2 of 5" of a cross-validation."""
+        if self.config.held_out is not None:
+            return str(self.config.held_out)
         fold = "" if self.fold is None else f" split {self.fold}"
         return f"{self.label}{fold} seed {self.config.training.seed}"
+
+    @property
+    def results(self) -> Path:
+        """Folder of the evaluation."""
+        return self.folder / (self.split if self.config.held_out is None else VALIDATION_LAST)
 
     def to_json(self) -> str:
         """One line."""
@@ -108,6 +116,7 @@ def _config(told: dict[str, Any]) -> RunConfig:
         views=ViewsConfig(**told["views"]),
         training=TrainConfig(**told["training"]),
         data=DataConfig(**told["data"]),
+        held_out=HeldOutFold(**told["held_out"]) if told["held_out"] else None,
     )
 
 
@@ -116,6 +125,8 @@ def run_job(job: Job) -> None:
     measured = _train(job)
     classifier = load(job.folder / "last", precision=job.config.training.precision)
     _evaluate(job, classifier)
+    if job.config.held_out is not None:
+        return
     measured |= {
         "clips_per_s": inference_speed(classifier),
         "stored": _stored(classifier),
@@ -156,7 +167,7 @@ def _evaluate(job: Job, classifier: VideoClassifier) -> None:
         classifier, checkpoint=job.folder / "last", data=job.data, split=job.split, videos=videos, views=views,
         seconds=found.seconds,
     )  # fmt: skip
-    replace(found, data=manifest.census(), origin=origin).write(job.folder / job.split)
+    replace(found, data=manifest.census(), origin=origin).write(job.results)
 
 
 @torch.inference_mode()

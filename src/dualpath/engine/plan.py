@@ -139,6 +139,7 @@ def describe(
         ("a view", f"{config.sampling.name}, {plan.gmacs:.2f} GMACs"),
         ("data", f"{videos} videos of {num_classes} classes" if videos else f"{num_classes} classes, no videos given"),
         *([("listed", listed)] if listed else []),
+        *([("fold", f"{config.held_out} is held out as val, the others are trained likewise")] if config.held_out else []),
         ("batch", f"{batch} clips ({micro} x {training.accumulate} accumulated), {_rates(training)}"),
         ("length", _length(training, schedule)),
         ("memory", told),

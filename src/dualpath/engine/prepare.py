@@ -14,6 +14,7 @@ import torch
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.scan import ScanResult, count_frames, decode_all, scan, too_short
+from dualpath.data.splits import check_folds, divided_videos
 from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar
@@ -30,6 +31,8 @@ def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmSt
     if not os.access(there, os.W_OK | os.X_OK):
         raise DualPathError(f"the output {output} cannot be written: no permission in {there}; give another folder")
     held = sorted(p.name for p in output.iterdir()) if output.is_dir() else []
+    if resume and STATE not in held and "fold1" in held:
+        raise DualPathError(f"{output} holds a cross-validation, not a single run: give --folds N too, to resume it")
     if resume and STATE not in held:
         raise DualPathError(f"nothing to resume in {output}: it holds no {STATE}; start without --resume, in a new folder")
     if held and not resume:
@@ -62,15 +65,19 @@ def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = Non
         seed=training.seed,
         format=config.data.format,
         fold=config.data.split,
+        held_out=config.held_out,
     )
     if not manifest.split("train"):
         raise DataError(data, [f"has no training videos ({manifest.census_words()})"])
+    if config.held_out is not None:  # a cross-validation has no use for the test videos
+        check_folds(manifest, config.held_out.num_folds, seed=training.seed)
+        manifest = replace(manifest, videos=divided_videos(manifest))
     tell_warnings(manifest, told)
     return manifest
 
 
 def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | None = None) -> Manifest:
-    """Reads labels for a trained model: its classes, its validation share, and its fold where the format is the same."""
+    """Reads labels for a trained model: its classes, its validation share or held-out fold, its official split."""
     return read_manifest(
         data,
         val_fraction=spec.val_fraction,
@@ -79,6 +86,7 @@ def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | N
         format=format,
         fold=fold,
         known=(spec.format, spec.fold) if spec.format else None,
+        held_out=spec.held_out,
     )
 
 

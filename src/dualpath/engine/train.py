@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from dualpath.data.checking.known import read_known
+from dualpath.data.manifest import Manifest
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
@@ -28,7 +29,7 @@ from dualpath.engine.plan import describe, draft, make_plan
 from dualpath.engine.prepare import check_output, default_workers, read_data, usable
 from dualpath.engine.schedule import make_schedule
 from dualpath.engine.state import read_position
-from dualpath.engine.warm_start import read_warm_start
+from dualpath.engine.warm_start import WarmStart, read_warm_start
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.methods import build_model, train_in_int8
 from dualpath.nn.zoo import load_backbone
@@ -112,10 +113,16 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
             + ("it must be at least 2" if data is None else f"the classes are counted in {data}; give one of the two")
         )
     start = None if config.init_from is None else read_warm_start(config.init_from)
-    config, training, device = (start.complete(config) if start else config).complete(), config.training, pick_device()
+    config = (start.complete(config) if start else config).complete()
     manifest = read_data(data, config) if data is not None else None
     classes = len(manifest.classes) if manifest is not None else num_classes or 400
-    model = draft(config, num_classes=classes, dtype=frozen_dtype(training.precision, device))
+    return plan_text(config, manifest, num_classes=classes, start=start)
+
+
+def plan_text(config: RunConfig, manifest: Manifest | None, *, num_classes: int, start: WarmStart | None = None) -> str:
+    """The plan of a run on labelled videos, None for none yet; the settings must be complete."""
+    training, device = config.training, pick_device()
+    model = draft(config, num_classes=num_classes, dtype=frozen_dtype(training.precision, device))
     if start:
         start.check_backbone(model.backbone)  # pyright: ignore[reportArgumentType]
     plan = make_plan(model, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
@@ -125,7 +132,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
         backbone=model.backbone,  # pyright: ignore[reportArgumentType]
         counts=split_counts(manifest) if manifest is not None else (),
         listed=manifest.census_words() if manifest is not None else "",
-        num_classes=classes,
+        num_classes=num_classes,
         schedule=make_schedule(len(manifest.split("train")), training) if manifest is not None else None,
         device=device,
     )

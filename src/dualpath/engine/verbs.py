@@ -102,8 +102,14 @@ def choose_videos(asked: Judged) -> Chosen:
             f"of split {manifest.fold}: the accuracy says nothing of new videos",
             file=sys.stderr,
         )
+    auto = asked.split == "auto"
+    if auto and spec.held_out is not None and manifest.split("val"):
+        split = "val"
+        tests = len(manifest.split("test"))
+        others = f"; --split test takes its {tests} test videos" if tests else ""
+        print(f"evaluating the videos of {spec.held_out}, which the model was not trained on{others}", file=sys.stderr)
     videos, split = choose_split(manifest, "test" if split in FOLDS else split)
-    if asked.split == "auto" and manifest.val_split_off:
+    if auto and manifest.val_split_off and spec.held_out is None:
         print(
             f"{data} has no split of its own: evaluating the {len(videos)} of its {len(manifest.videos)} videos that training "
             "on it keeps for validation; if none of them was trained on, --split all takes every one",

@@ -1,0 +1,82 @@
+"""What a comparison and a cross-validation share: a folder of runs with common settings, whose videos are checked once.
+
+Of the folder's files, settings.json holds what --resume must ask for again, and videos.json by name the number of frames, or
+why a video is unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from dualpath.engine.config import RunConfig
+from dualpath.engine.prepare import Usable
+from dualpath.engine.progress import Bar
+from dualpath.engine.schedule import make_schedule
+from dualpath.errors import DualPathError
+from dualpath.files import write_whole
+
+SETTINGS, VIDEOS = "settings.json", "videos.json"
+
+
+def check_folder(output: Path, *, resume: bool, what: str, key: str) -> dict[str, Any] | None:
+    """Refuses a folder that cannot be written or holds something else; gives the settings in it, None if there are none.
+
+    Args:
+        output: the folder.
+        resume: whether it may hold what was begun before.
+        what: is in the folder: "comparison".
+        key: that its settings have, and those of other folders do not have.
+    """
+    there = next(place for place in (output, *output.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "is a file" if not there.is_dir() else "may not be written to"
+        raise DualPathError(f"the output {output} cannot be a folder: {there} {why}; give another one with --output")
+    for leftover in output.glob(".*.tmp") if resume else ():  # of a write that a kill cut short
+        leftover.unlink(missing_ok=True)
+    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    ours = SETTINGS in names or names == [VIDEOS]
+    if names and not (ours and resume):
+        content = f"another {what}" if ours else f"other files ({names[0]} ...)"
+        remedy = "give a new folder, or --resume to continue it" if ours else "give a new folder"
+        raise DualPathError(f"the output folder {output} holds {content}; {remedy}")
+    if SETTINGS not in names:
+        if resume:
+            print(f"nothing to resume in {output} yet: starting", file=sys.stderr)
+        return None
+    try:
+        settings = dict(json.loads((output / SETTINGS).read_text()))
+    except (ValueError, TypeError) as problem:
+        raise DualPathError(f"{output / SETTINGS} is damaged ({problem}); give a new folder") from problem
+    if key not in settings:
+        raise DualPathError(f"{output} holds no {what}: its {SETTINGS} has no {key}; give a new folder")
+    return settings
+
+
+def write_videos(output: Path, usable: Usable) -> None:
+    """Writes videos.json: what all runs need to know of the videos, so that none checks them again."""
+    frames: dict[str, Any] = {video.name: video.num_frames for video in usable.manifest.videos}
+    write_whole(output / VIDEOS, json.dumps(frames | usable.bad) + "\n")
+
+
+def total_steps(config: RunConfig, videos: int) -> int:
+    """Optimizer steps of a run that learns from so many videos."""
+    return make_schedule(videos, config.training).steps
+
+
+def tell_progress(bar: Bar, text: str, before: int, steps: int, done: int, loss: float | None) -> None:
+    """Moves the bar of all runs on.
+
+    Args:
+        bar: over the steps of all runs.
+        text: which run it is.
+        before: steps of the runs before it.
+        steps: of this run.
+        done: of those.
+        loss: of the last one.
+    """
+    state = ", evaluating" if done >= steps else "" if loss is None else f", loss {loss:.3f}"
+    bar.update(before + min(done, steps), text + state)
