@@ -71,13 +71,13 @@ def flags(weights: Path) -> list[str]:
             "--warmup-epochs",
             "1",
         ),
-        *("--workers", "0", "--check", "quick", "--color-jitter", "0", "--min-scale", "0.7"),
+        *("--workers", "0", "--check", "quick", "--baseline", "false", "--color-jitter", "0", "--min-scale", "0.7"),
     ]
 
 
 def run_config(weights: Path, **training: Any) -> RunConfig:
     """The same in Python; 12 training clips make 3 batches an epoch."""
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "warmup_epochs": 1.0, "workers": 0}
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "warmup_epochs": 1.0, "workers": 0, "baseline": False}
     settings |= {"check": "quick", "precision": "fp32"}
     return RunConfig(
         options=DualPathConfig(num_spatial_frames=1, grid=GRID, bottleneck=8),

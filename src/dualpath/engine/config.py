@@ -55,6 +55,7 @@ class TrainConfig:
         clip_grad: largest norm of the gradient; 0 leaves it as it is.
         label_smoothing: share of the target spread over all classes.
         val_fraction: share of the training videos kept for validation where the data has no split of its own.
+        baseline: measure first what linear classifiers on frozen features reach.
         eval_every: epochs between validations; the last epoch is always validated, 0 validates never.
         workers: decoding processes; -1 chooses by the number of cores.
         seed: decides every random choice of the run.
@@ -81,6 +82,7 @@ class TrainConfig:
     clip_grad: float = 1.0
     label_smoothing: float = 0.1
     val_fraction: float = 0.2
+    baseline: bool = True
     eval_every: int = 1
     workers: int = -1
     seed: int = 0
@@ -117,7 +119,7 @@ class TrainConfig:
         return self.base_lr * self.batch_size * self.accumulate / 256
 
 
-_SAME_NUMBERS = ("workers", "save_every", "check", "max_bad_files", "gradient_checkpointing", "format")
+_SAME_NUMBERS = ("workers", "save_every", "check", "max_bad_files", "gradient_checkpointing", "format", "baseline")
 
 
 @dataclass(frozen=True)

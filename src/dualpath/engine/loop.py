@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -25,9 +25,11 @@ from dualpath.data.loader import TrainBatch
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.steady import steady_train
 from dualpath.data.watched import WorkersLost
+from dualpath.engine.baseline import describe_baseline, judge, measure_baseline
 from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation, evaluate
+from dualpath.engine.guards import LossWatch, few_videos, is_as_good, one_class_for_all, uneven_classes
 from dualpath.engine.learner import Learner, Micro, NotFiniteError
 from dualpath.engine.log import Log
 from dualpath.engine.origin import describe_origin
@@ -99,6 +101,8 @@ class Run:
             "seed": self.training.seed,
             "training videos": len(self.videos),
         }
+        if self.record.baseline:
+            told["baseline"] = describe_baseline(self.record.baseline)
         return ModelSpec(
             method=self.config.method,
             options=self.config.options or find_method(self.config.method).config(),
@@ -128,12 +132,17 @@ class Run:
         self._write_record()
         log = Log(self.output, resumed=self.position)
         results: dict[str, Any] = {}
+        self._say_what_is_unusual()
+        watch = LossWatch(len(self.manifest.classes), warmup=self.schedule.warmup)
         try:
+            with self._signals():
+                self._measure_baseline()
             with self._signals(), Bar("training", total=self.schedule.steps, done=self.position.step) as bar:
                 if self.position.epoch > self.position.closed:  # it was stopped between the last step and the validation
                     results = self._end_epoch(log)
                 for loss in self._steps(log):
                     self._after_step(loss, log, bar)
+                    self._say(watch.add(loss, self.position.step) if loss is not None else None)
                     self._stop_if_asked()
                     if self.position.batch == 0:
                         results = self._end_epoch(log)
@@ -143,7 +152,39 @@ class Run:
             raise
         finally:
             log.close()
+        self._say(judge(self.position.best if self.val else None, self.record.baseline, self.output))
         return results
+
+    def _say(self, sentence: str | None) -> None:
+        if sentence is not None:
+            print(f"note: {sentence}", file=sys.stderr)
+
+    def _say_what_is_unusual(self) -> None:
+        self._say(uneven_classes([video.label for video in self.videos], self.manifest.classes))
+        if self.config.held_out is None:
+            self._say(few_videos(len(self.val)))
+
+    def _measure_baseline(self) -> None:
+        """What frozen features alone reach, measured once in a run's life and written to its record."""
+        backbone: Any = self.inner.backbone
+        frozen = not any(value.requires_grad for value in backbone.parameters())
+        if not self.training.baseline or self.record.baseline or not (frozen or self.position.step == 0):
+            return
+        results = measure_baseline(
+            backbone,
+            self.videos,
+            self.val,
+            spec=self.spec({}),
+            views=self.config.views,
+            workers=self.workers,
+            device=self.device,
+            output=self.output,
+            stop=self._stop_if_asked,
+            bad=self.bad_val,
+        )
+        self.record.baseline = {name: asdict(result) for name, result in results.items()}
+        self._write_record()
+        print(describe_baseline(self.record.baseline), file=sys.stderr)
 
     def _extend(self) -> None:
         """Tells and records that the run has become longer; its state takes over the new length at once."""
@@ -342,8 +383,8 @@ class Run:
             results |= self._note_validation(found)
         save_checkpoint(self.output / "last", self.inner, self.spec(results))
         self.position = replace(self.position, closed=done)
-        if found is not None and results["val_top1"] >= self.position.best:  # the later of two equals has seen more
-            self.position = replace(self.position, best=results["val_top1"])
+        if found is not None and is_as_good(results["val_top1"], self.position.best, len(val)):
+            self.position = replace(self.position, best=max(self.position.best, results["val_top1"]))
             save_checkpoint(self.output / "best", self.inner, self.spec(results))
             self._keep_validation(found)
         self._write_record()
@@ -367,6 +408,9 @@ class Run:
     def _note_validation(self, found: Evaluation) -> dict[str, Any]:
         """Names what could not be decoded, which is wrong as in an evaluation; gives the epoch's figures."""
         told = found.summary()
+        scored = [row for row in range(len(found.videos)) if row not in found.failures]
+        predicted = found.scores[scored].argmax(axis=1).tolist()
+        self._say(one_class_for_all(predicted, [found.videos[row].label for row in scored], self.manifest.classes))
         for name, reason in told["undecodable"].items():
             if name not in self.record.skipped and name not in self.found.bad:
                 print(f"could not be decoded, counted as wrong: {name}: {reason}", file=sys.stderr)

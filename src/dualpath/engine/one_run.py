@@ -145,10 +145,16 @@ def _train(job: Job) -> dict[str, Any]:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         checked = json.loads(job.videos.read_text())
-        train(job.data, job.folder, job.config, resume=resume, checked=checked, kept=job.kept)
+        train(job.data, job.folder, _settings(job), resume=resume, checked=checked, kept=job.kept)
         write_whole(path, json.dumps(peak_memory(), indent=2) + "\n")
     known = json.loads(path.read_text()) if path.is_file() else {}
     return {name: known.get(name) for name in ("peak_ram_gb", "peak_gpu_gb")}
+
+
+def _settings(job: Job) -> RunConfig:
+    """A comparison has baselines among its entries, if it wants any; a fold measures them on its own videos."""
+    wanted = job.config.training.baseline and job.config.held_out is not None
+    return replace(job.config, training=replace(job.config.training, baseline=wanted))
 
 
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:

@@ -38,6 +38,7 @@ class Record:
             count.
         skipped_before: the same, of earlier sessions.
         validated: what the last validation met.
+        baseline: what frozen features alone reach, by the probe's read-out; empty if that was not measured.
         extensions: when the run was made longer: `step` optimizer steps were done, of `epochs_before` epochs, now `epochs`.
     """
 
@@ -47,6 +48,7 @@ class Record:
         self.skipped: dict[str, str] = {}
         self.skipped_before: dict[str, str] = self._earlier.get("skipped", {})
         self.validated: dict[str, Any] = self._earlier.get("validation", {})
+        self.baseline: dict[str, dict[str, Any]] = self._earlier.get("baseline", {})
         self.extensions: list[dict[str, int]] = self._earlier.get("extensions", [])
 
     def _read(self) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Record:
             | manifest.census(),
             "skipped": self.skipped_before | self.skipped,
             "validation": self.validated,
+            "baseline": self.baseline,
             "plan": asdict(plan),
             "memory": self._memory(),
             "machine": describe_machine(device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -25,6 +26,14 @@ def spread(num_frames: int, count: int, *, first: bool = False) -> list[int]:
     movement's direction): the middle keeps time out of the spatial path.
     """
     return [(2 * i + (not first)) * num_frames // (2 * count) for i in range(count)]
+
+
+def draw(places: Sequence[int], count: int) -> list[int]:
+    """One of each of `count` equal parts of a list, by torch's generator for CPUs; all where there are no more than that."""
+    if count >= len(places):
+        return list(places)
+    edges = [number * len(places) // count for number in range(count + 1)]
+    return [places[int(torch.randint(low, high, ()))] for low, high in pairwise(edges)]
 
 
 def take(frames: Shaped[Tensor, "b t c h w"], places: Sequence[int]) -> Shaped[Tensor, "b s c h w"]:

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import check_size, spread, take
+from dualpath.methods.base import check_size, draw, spread, take
 from dualpath.methods.options import DualPathConfig, Place
 from dualpath.nn.adapters import BlockAdapters, Classifier, made_again
 from dualpath.nn.backbone import Backbone
@@ -115,10 +115,11 @@ class DualPath(nn.Module):
         return spread(num_frames, self.config.num_spatial_frames, first=self.config.variant == "reference")
 
     def encode_spatial(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b f"]:
-        """y_SP: the mean [CLS] of T_S sparse frames."""
+        """y_SP: the mean [CLS] of T_S sparse frames, of some of them in training."""
         backbone, config = self.backbone, self.config
         assert self.spatial is not None
-        frames = take(frames, self.spatial_frames(frames.shape[1]))
+        chosen = self.spatial_frames(frames.shape[1])
+        frames = take(frames, draw(chosen, config.frames_in_training) if self.training else chosen)
         pictures = frames.flatten(0, 1)
         repeats = None if self.training else find_repeats(pictures)
         if repeats is not None:

@@ -1,13 +1,15 @@
-"""Linear probe: the mean feature of a clip's frames on the frozen backbone, and one trained linear layer.
+"""Linear probe: features of a clip's frames on the frozen backbone, and one trained linear layer.
 
-The mean forgets the order of the frames: what a probe reaches, still pictures can tell.
+mean      the mean of the frames' features: it forgets their order, so what it reaches, still pictures can tell
+ordered   the features of all frames side by side: weights of their own for each moment
 
-    b clips   t frames   s frames looked at   f features   k classes
+b clips   t frames   s frames looked at   f features   k classes
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, UInt8
@@ -17,6 +19,8 @@ from dualpath.errors import DualPathError
 from dualpath.methods.base import MethodConfig, check_size, spread, take
 from dualpath.nn.backbone import Backbone
 
+ReadOut = Literal["mean", "ordered"]
+
 
 @dataclass(frozen=True)
 class LinearProbeConfig(MethodConfig):
@@ -24,13 +28,19 @@ class LinearProbeConfig(MethodConfig):
 
     Attributes:
         num_probe_frames: how many of the clip's frames are looked at, at even distances; 0 takes all of them.
+        read_out: mean of the frames' features, or all of them in order.
     """
 
     num_probe_frames: int = 8
+    read_out: ReadOut = "mean"
 
     def __post_init__(self) -> None:
         if self.num_probe_frames < 0:
             raise DualPathError(f"num_probe_frames {self.num_probe_frames} must be 0 (all frames) or more")
+        if self.read_out not in get_args(ReadOut):
+            raise DualPathError(f"read_out is {self.read_out!r}, but it must be one of {', '.join(get_args(ReadOut))}")
+        if self.read_out == "ordered" and self.num_probe_frames == 0:
+            raise DualPathError("read_out ordered needs a number of frames; give num_probe_frames above 0")
 
     def check_clip(self, num_frames: int) -> None:
         """Any number of frames will do that has the wanted ones."""
@@ -46,15 +56,16 @@ class LinearProbeConfig(MethodConfig):
 
 
 class LinearProbe(nn.Module):
-    """Frozen backbone, mean over frames, one linear layer."""
+    """Frozen backbone, the frames' features averaged or side by side, one linear layer."""
 
     def __init__(self, backbone: Backbone, *, num_classes: int, config: LinearProbeConfig | None = None) -> None:
         super().__init__()
         self.config = config or LinearProbeConfig()
         self.backbone = backbone
-        # Features differ in scale from backbone to backbone; a norm without weights spares a search for a learning rate.
+        # Features differ in scale from backbone to backbone; a norm without weights takes that out.
         self.norm = nn.LayerNorm(backbone.features, elementwise_affine=False)
-        self.head = nn.Linear(backbone.features, num_classes)
+        moments = self.config.num_probe_frames if self.config.read_out == "ordered" else 1
+        self.head = nn.Linear(moments * backbone.features, num_classes)
 
     def check_clip(self, num_frames: int) -> None:
         """Raises DualPathError if clips of this many frames do not suit, see LinearProbeConfig."""
@@ -62,10 +73,17 @@ class LinearProbe(nn.Module):
 
     def forward(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         """Clips, as decoded (RGB, 0..255, square, of the backbone's size), to logits."""
+        return self.head(self.read_out(self.encode(frames)))
+
+    @torch.no_grad()
+    def encode(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b s f"]:
+        """The features of the frames that are looked at, in order."""
         self.check_clip(frames.shape[1])
         check_size(frames, self.backbone)
         t = frames.shape[1]
         frames = take(frames, spread(t, self.config.num_probe_frames or t))
-        with torch.no_grad():
-            features = self.backbone(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).mean(dim=1)
-        return self.head(self.norm(features))
+        return self.backbone(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def read_out(self, features: Float[Tensor, "b s f"]) -> Float[Tensor, "b i"]:
+        """The inputs of the linear layer: i = f, or s f."""
+        return self.norm(features.mean(dim=1)) if self.config.read_out == "mean" else self.norm(features).flatten(1)

@@ -29,6 +29,8 @@ class DualPathConfig(MethodConfig):
         variant: paper, or reference: what the authors' code does, which fixes all choices below but antialias.
         paths: both, or one of them alone.
         num_spatial_frames: T_S, how many of the clip's frames the spatial path sees.
+        train_spatial_frames: how many of them it sees in a training step, drawn anew each time, one from each of equal parts;
+            0 is all of them, as published. A mean over fewer frames is the same in the mean, and most of the work is saved.
         grid: rows and columns of a frameset; rows x columns frames make one picture.
         cell: scaled cuts the backbone's picture into the grid; aligned gives each frame whole patches (not the paper's).
         bottleneck: width of the adapters; by default 128, and a quarter of the backbone's in reference.
@@ -44,6 +46,7 @@ class DualPathConfig(MethodConfig):
     variant: Literal["paper", "reference"] = "paper"
     paths: Literal["both", "spatial", "temporal"] = "both"
     num_spatial_frames: int = 8
+    train_spatial_frames: int = 2
     grid: tuple[int, int] = (4, 4)
     cell: Literal["scaled", "aligned"] = "scaled"
     bottleneck: int | None = None
@@ -60,6 +63,8 @@ class DualPathConfig(MethodConfig):
                 f"num_spatial_frames {self.num_spatial_frames}, grid {self.grid[0]}x{self.grid[1]}, bottleneck "
                 f"{self.bottleneck}: each must be at least 1"
             )
+        if self.train_spatial_frames < 0:
+            raise DualPathError(f"train_spatial_frames {self.train_spatial_frames} must be 0 (all of them) or more")
         for when, idle in _IDLE.items():
             name, value = when
             if getattr(self, name) == value:
@@ -103,6 +108,13 @@ class DualPathConfig(MethodConfig):
         """The adapters' width in a block of this width."""
         return self.bottleneck or (width // 4 if self.variant == "reference" else 128)
 
+    @property
+    def frames_in_training(self) -> int:
+        """How many frames the spatial path sees in a training step."""
+        if self.variant == "reference" or self.train_spatial_frames == 0:
+            return self.num_spatial_frames
+        return min(self.train_spatial_frames, self.num_spatial_frames)
+
     def check_clip(self, num_frames: int) -> None:
         """Raises DualPathError if clips of this many frames do not suit the grid and the spatial path."""
         if self.has_framesets:
@@ -119,7 +131,7 @@ class DualPathConfig(MethodConfig):
         return max(spatial, num_frames // (self.grid[0] * self.grid[1]) if self.has_framesets else 0)
 
 
-_SPATIAL = ("num_spatial_frames", "spatial_attention", "spatial_mlp")
+_SPATIAL = ("num_spatial_frames", "train_spatial_frames", "spatial_attention", "spatial_mlp")
 _TEMPORAL = ("grid", "cell", "positions", "temporal_attention", "temporal_mlp", "antialias")
 _IDLE = {
     ("paths", "spatial"): _TEMPORAL,

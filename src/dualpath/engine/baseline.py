@@ -1,0 +1,300 @@
+"""What frozen features alone reach: the number that a training has to beat, within minutes.
+
+    videos --frozen backbone, one pass--> features of each frame --logistic regression--> linear probes, "mean" and "ordered"
+
+The strength of the regression is chosen by cross-validation on the training videos, by group. The better probe is a
+checkpoint like any other, in the run's folder `baseline`.
+
+    n videos   s frames of each   f features   i inputs of a linear layer   k classes
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from dualpath.data.loader import ViewBatch
+from dualpath.data.manifest import Video
+from dualpath.data.splits import assign_folds, count_groups
+from dualpath.engine.checkpoint import ModelSpec, save_checkpoint
+from dualpath.engine.evaluate import visit
+from dualpath.engine.predict import VideoClassifier
+from dualpath.engine.progress import Bar
+from dualpath.errors import DualPathError
+from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig, ReadOut
+from dualpath.nn.backbone import Backbone
+from dualpath.video.protocols import ViewsConfig
+
+FOLDER = "baseline"
+READ_OUTS: tuple[ReadOut, ...] = ("mean", "ordered")
+STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+"""C of the regression, as scikit-learn has it: how much the training error counts against the size of the weights."""
+NUM_FOLDS = 5
+MOST_FRAMES, MOST_VIDEOS = 16, 1000
+"""So many frames a video and so many training (and validation) videos are looked at: some 5 % of what a training costs."""
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What one linear probe reaches.
+
+    Attributes:
+        top1: share of the validation videos that it classifies rightly; None without such videos.
+        cv_top1: the same of the training videos, each judged by a regression without its fold; None if there are too few
+            groups for folds.
+        strength: C.
+        train_videos, val_videos: how many were looked at; unreadable ones are wrong.
+    """
+
+    top1: float | None
+    cv_top1: float | None
+    strength: float
+    train_videos: int
+    val_videos: int
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """For choosing between probes: never by the videos that they are judged on, if there is another way."""
+        return (-1.0 if self.cv_top1 is None else self.cv_top1, -1.0 if self.top1 is None else self.top1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the frozen backbone makes of the frames of some videos.
+
+    Attributes:
+        values: of the readable videos.
+        labels: theirs.
+        videos: themselves.
+        unreadable: how many more there were.
+    """
+
+    values: Float[Tensor, "n s f"]
+    labels: Int64[Tensor, " n"]
+    videos: tuple[Video, ...]
+    unreadable: int
+
+
+def measure_baseline(
+    backbone: Backbone,
+    train: Sequence[Video],
+    val: Sequence[Video],
+    *,
+    spec: ModelSpec,
+    views: ViewsConfig,
+    workers: int,
+    device: torch.device,
+    output: Path,
+    stop: Callable[..., None] = lambda *_: None,
+    bad: Mapping[int, str] | None = None,
+) -> dict[str, ProbeResult]:
+    """Looks at the videos once, fits the linear probes, writes the better one to `output`/baseline.
+
+    Args:
+        backbone: of the run, before its training.
+        train: what is learnt from.
+        val: what the probes are judged on.
+        spec: of the run: classes, sampling, backbone.
+        views: the decoder; one view of each video is looked at.
+        workers: decoding processes.
+        device: of the backbone.
+        output: the run's folder.
+        stop: is called now and then, and may raise.
+        bad: reason by index of those of `val` that are known to be bad.
+
+    Returns:
+        The probes' results by their read-out.
+    """
+    frames = min(spec.sampling.num_frames, MOST_FRAMES)
+    train = _some(train)
+    # A share of the validation that is no larger than that of the training would be another accuracy than the run's own.
+    jobs = {"train": (train, {}), "val": (val, dict(bad or {}))}
+    parts: dict[str, Features] = {}
+    with Bar("frozen features", total=len(train) + len(val)) as bar:
+        for name, (videos, known) in jobs.items():
+            before = len(train) if name == "val" else 0
+
+            def progress(done: int, total: int, before: int = before) -> None:
+                del total
+                bar.update(before + done)
+                stop()
+
+            probe = _probe(backbone, len(spec.classes), "mean", frames)
+            classifier = VideoClassifier(probe, _spec(spec, probe, {}), device=device)
+            parts[name] = encode(classifier, videos, views=views, workers=workers, progress=progress, bad=known)
+    results, probes = {}, {}
+    for read_out in READ_OUTS:
+        probe = _probe(backbone, len(spec.classes), read_out, frames)
+        results[read_out] = fit_probe(probe, parts["train"], parts["val"], seed=spec.split_seed)
+        probes[read_out] = probe
+    best = max(READ_OUTS, key=lambda name: results[name].rank)
+    if not any(value.requires_grad for value in backbone.parameters()):  # else its weights would be taken for trained ones
+        reached = {key: value for key, value in asdict(results[best]).items() if value is not None}
+        try:
+            save_checkpoint(output / FOLDER, probes[best], _spec(spec, probes[best], reached))
+        except (DualPathError, OSError) as problem:
+            print(f"the baseline's checkpoint could not be written ({problem}): going on without", file=sys.stderr)
+    return results
+
+
+def encode(
+    classifier: VideoClassifier,
+    videos: Sequence[Video],
+    *,
+    views: ViewsConfig,
+    workers: int,
+    progress: Callable[[int, int], None],
+    bad: dict[int, str],
+) -> Features:
+    """The features of the middle view of each video."""
+    rows: dict[int, Tensor] = {}
+    model: Any = classifier.model
+
+    def use(batch: ViewBatch) -> None:
+        with torch.inference_mode():
+            features = model.encode(batch.frames[:, 0].to(classifier.device)).float().cpu()
+        rows.update(zip(batch.indices.tolist(), features, strict=True))
+
+    one_view = replace(views, num_clips=1, num_crops=1)
+    failures = visit(
+        classifier, videos, use, views=one_view, batch_size=BATCH, workers=workers, progress=progress, bad=bad
+    )  # fmt: skip
+    readable = [index for index in range(len(videos)) if index in rows]
+    width = classifier.backbone.features
+    values = torch.stack([rows[index] for index in readable]) if readable else torch.empty(0, 1, width)
+    labels = torch.tensor([videos[index].label for index in readable], dtype=torch.int64)
+    return Features(values, labels, tuple(videos[index] for index in readable), len(failures))
+
+
+def fit_probe(probe: LinearProbe, train: Features, val: Features, *, seed: int) -> ProbeResult:
+    """Puts the weights of a regression with a cross-validated strength into a probe's linear layer."""
+    classes, labels = probe.head.out_features, train.labels
+    inputs = probe.read_out(train.values)
+    strength, cv_top1 = choose_strength(inputs, labels, train.videos, classes=classes, seed=seed)
+    weight, bias = fit_regression(inputs, labels, classes=classes, strength=strength)
+    with torch.no_grad():
+        probe.head.weight.copy_(weight)
+        probe.head.bias.copy_(bias)
+    count = len(val.labels) + val.unreadable
+    right = 0
+    if len(val.labels):
+        logits = probe.read_out(val.values).double() @ weight.T + bias
+        right = int((logits.argmax(dim=1) == val.labels).sum())
+    top1 = right / count if count else None
+    return ProbeResult(top1, cv_top1, strength, len(labels), count)
+
+
+def choose_strength(
+    inputs: Float[Tensor, "n i"], labels: Int64[Tensor, " n"], videos: Sequence[Video], *, classes: int, seed: int
+) -> tuple[float, float | None]:
+    """The C with the best accuracy over folds by group (the smaller loss among equals), and that accuracy.
+
+    With a single group there are no folds: the middle of STRENGTHS, and None.
+    """
+    num_folds = min(NUM_FOLDS, count_groups(videos))
+    if num_folds < 2:
+        return STRENGTHS[len(STRENGTHS) // 2], None
+    folds = assign_folds(videos, num_folds=num_folds, seed=seed)
+    fold = torch.tensor([folds[video.name] for video in videos])
+    scores = []
+    for strength in STRENGTHS:
+        logits = torch.empty(len(labels), classes, dtype=torch.float64)
+        for number in range(1, num_folds + 1):
+            out = fold == number
+            weight, bias = fit_regression(inputs[~out], labels[~out], classes=classes, strength=strength)
+            logits[out] = inputs[out].double() @ weight.T + bias
+        top1 = float((logits.argmax(dim=1) == labels).double().mean())
+        scores.append((top1, -float(F.cross_entropy(logits, labels)), strength))
+    top1, _, strength = max(scores)
+    return strength, top1
+
+
+def fit_regression(
+    inputs: Float[Tensor, "n i"], labels: Int64[Tensor, " n"], *, classes: int, strength: float
+) -> tuple[Float[Tensor, "k i"], Float[Tensor, " k"]]:
+    """Multinomial logistic regression on standardised inputs: the weights and biases for the inputs as they are.
+
+    Minimises strength x (sum of the cross-entropies) + half of the squared weights, biases left free, as scikit-learn's
+    LogisticRegression does. With n < i the weights lie in the span of the inputs, so there are n unknowns a class, not i.
+    """
+    inputs = inputs.double()
+    mean, deviation = inputs.mean(dim=0), inputs.std(dim=0, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    left, values, right = torch.linalg.svd((inputs - mean) / deviation, full_matrices=False)
+    reduced = left * values
+    weight = torch.zeros(classes, len(values), dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = strength * F.cross_entropy(reduced @ weight.T + bias, labels, reduction="sum") + weight.square().sum() / 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        scaled = (weight @ right) / deviation
+        return scaled, bias - scaled @ mean
+
+
+def _probe(backbone: Backbone, classes: int, read_out: ReadOut, frames: int) -> LinearProbe:
+    device = next(backbone.parameters()).device
+    config = LinearProbeConfig(num_probe_frames=frames, read_out=read_out)
+    return LinearProbe(backbone, num_classes=classes, config=config).to(device)
+
+
+def _spec(spec: ModelSpec, probe: LinearProbe, results: dict[str, Any]) -> ModelSpec:
+    return replace(spec, method="linear_probe", options=probe.config, training=results)
+
+
+def _some(videos: Sequence[Video]) -> Sequence[Video]:
+    """At most MOST_VIDEOS, of every class alike."""
+    if len(videos) <= MOST_VIDEOS:
+        return videos
+    step = len(videos) / MOST_VIDEOS
+    ordered = sorted(videos, key=lambda video: video.label)
+    return [ordered[int(number * step)] for number in range(MOST_VIDEOS)]
+
+
+def describe_baseline(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for people, of the results as they stand in run.json.
+
+    "frozen features alone: 62.1 % (mean), 76.7 % (in order) of 37 validation videos; 60.2 %, 75.9 % of 83 training videos,
+    cross-validated"
+    """
+    words = {"mean": "mean", "ordered": "in order"}
+    parts = []
+    for key, what in (
+        ("top1", "{val_videos} validation videos"),
+        ("cv_top1", "{train_videos} training videos, cross-validated"),
+    ):
+        shares = [f"{100 * result[key]:.1f} % ({words[name]})" for name, result in results.items() if result[key] is not None]
+        if shares:
+            first = next(iter(results.values()))
+            parts.append(f"{', '.join(shares)} of {what.format(**first)}")
+    return f"frozen features alone: {'; '.join(parts) or 'too few videos to tell'}"
+
+
+def judge(top1: float | None, results: Mapping[str, Mapping[str, Any]], output: Path) -> str | None:
+    """A sentence that puts the trained model's validation top-1 beside the baselines' and says which to use."""
+    reached = {name: result["top1"] for name, result in results.items() if result.get("top1") is not None}
+    if top1 is None or not reached:
+        return None
+    name = max(reached, key=lambda name: reached[name])
+    best, beside = reached[name], describe_baseline(results)
+    if top1 > best:
+        return f"the trained model, {100 * top1:.1f} %, is better than {beside}"
+    return (
+        f"the trained model, {100 * top1:.1f} %, is no better than {beside}; prefer the baseline ({output / FOLDER}), which is "
+        "simpler, or train longer (--resume --epochs)"
+    )

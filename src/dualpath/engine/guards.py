@@ -1,0 +1,115 @@
+"""What goes wrong in silence, in a sentence each: a loss that does not fall or that rises, one class for all, few videos.
+
+Pure maths on losses and counts; `engine.loop` says the sentences, once each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+
+WINDOW = 20
+"""Losses that are averaged."""
+PATIENCE = 40
+"""Steps after the warm-up in which a loss may stay where guessing has it."""
+STUCK, RISEN = 0.97, 1.25
+"""A mean loss of this share of guessing's has not fallen; one this many times the least so far has risen."""
+FEWEST = 8
+"""With fewer videos one class for all may be chance."""
+UNEVEN = 3.0
+"""Classes are out of balance where the largest has so many times the videos of the smallest."""
+
+
+class LossWatch:
+    """Looks on at the losses of a session.
+
+    Args:
+        num_classes: chance is ln of it.
+        warmup: steps in which the learning rate rises.
+    """
+
+    def __init__(self, num_classes: int, *, warmup: int) -> None:
+        self._chance = math.log(num_classes)
+        self._patience = warmup + PATIENCE
+        self._losses: list[float] = []
+        self._least = math.inf
+        self._said: set[str] = set()
+
+    def add(self, loss: float, step: int) -> str | None:
+        """Takes the loss of a step, counted from 1 over the whole run; gives a sentence if there is a new thing to say."""
+        self._losses = [*self._losses[1 - WINDOW :], loss]
+        if len(self._losses) < WINDOW or step < self._patience:
+            return None
+        mean = fmean(self._losses)
+        self._least = min(self._least, mean)
+        if mean > STUCK * self._chance:
+            return self._once(
+                "stuck",
+                f"after {step} steps the loss is {mean:.2f}, no better than guessing ({self._chance:.2f}); stop it and try a "
+                "lower learning rate (--relative_lr 0.01, or a tenth of your --lr), and look at the labels",
+            )
+        if mean > RISEN * self._least:
+            return self._once(
+                "rising",
+                f"at step {step} the loss rises: {mean:.2f}, after {self._least:.2f}; a lower learning rate (--relative_lr "
+                "0.02, or a third of your --lr) is steadier",
+            )
+        return None
+
+    def _once(self, what: str, sentence: str) -> str | None:
+        if what in self._said:
+            return None
+        self._said.add(what)
+        return sentence
+
+
+def one_class_for_all(predicted: Sequence[int], labels: Sequence[int], classes: Sequence[str]) -> str | None:
+    """A sentence if a model gives one class to all videos, which are of several."""
+    answers = set(predicted)
+    if len(predicted) < FEWEST or len(answers) != 1 or len(set(labels)) == 1:
+        return None
+    name = classes[answers.pop()]
+    return (
+        f"all {len(predicted)} validation videos are taken for '{name}': the model has learnt nothing yet; if this stays, "
+        "lower the learning rate (--relative_lr, --lr) or train longer (--epochs)"
+    )
+
+
+def few_videos(count: int) -> str | None:
+    """A sentence if an accuracy on so many validation videos cannot tell two epochs apart."""
+    if count == 0 or count >= 100:
+        return None
+    half = 1.96 * math.sqrt(0.8 * 0.2 / count)
+    return (
+        f"{count} validation videos are few: 80 % right would mean {100 * max(0.0, 0.8 - half):.0f} to "
+        f"{100 * min(1.0, 0.8 + half):.0f} % (95 % interval), so two epochs can hardly be told apart; --folds 5 judges on "
+        "every video"
+    )
+
+
+def uneven_classes(labels: Sequence[int], classes: Sequence[str]) -> str | None:
+    """A sentence if the largest class has far more training videos than the smallest."""
+    counts = Counter(labels)
+    if len(counts) < 2:
+        return None
+    (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
+    if most < UNEVEN * least:
+        return None
+    return (
+        f"'{classes[largest]}' has {most} training videos and '{classes[smallest]}' {least}: answering '{classes[largest]}' "
+        f"alone would be right in {100 * most / len(labels):.0f} % of them, so look at the mean class accuracy too"
+    )
+
+
+def is_as_good(top1: float, best: float, count: int) -> bool:
+    """Whether an accuracy on `count` videos is no worse than the best so far by more than a standard error.
+
+    The later of two such epochs has seen more. The error is that of the best, (k + 1) / (n + 2) right, and half a video is
+    allowed for, as accuracies are whole videos.
+    """
+    if best < 0:  # the first
+        return True
+    share = (best * count + 1) / (count + 2)
+    return top1 >= best - math.sqrt(share * (1 - share) / count) - 0.5 / count
