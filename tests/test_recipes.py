@@ -82,11 +82,12 @@ PLANS = """
 import json, sys, torch
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.plan import draft, make_plan
+from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import BackboneConfig
 
 def plan_of(backbone, depth, again):
     architecture, training = BackboneConfig(backbone, model_args={"depth": depth}), TrainConfig(gradient_checkpointing=again)
-    config = RunConfig(backbone=architecture, training=training)
+    config = RunConfig(options=DualPathConfig(train_spatial_frames=0), backbone=architecture, training=training)
     plan = make_plan(draft(config, num_classes=400, dtype=torch.bfloat16), num_frames=16, fused=True)
     return plan.fixed_bytes, plan.clip_bytes
 

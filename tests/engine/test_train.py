@@ -27,7 +27,7 @@ from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.learner import losses_of
 from dualpath.engine.log import read_log
 from dualpath.engine.recorded import read_summary
-from dualpath.engine.schedule import Schedule, draw_seed
+from dualpath.engine.schedule import Schedule, draw_seed, make_schedule
 from dualpath.engine.state import read_position
 from dualpath.engine.train import train
 from dualpath.engine.verbs import Judged, evaluate_data
@@ -231,6 +231,21 @@ def test_learning_rate_by_hand(clips: Path, straight: Callable[[int], Path]) -> 
     assert [lr for *_, lr in told(straight(2))] == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.5e-3], rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("videos", "epochs", "steps", "warmup"),
+    [(48, 67, 201, 20), (83, 34, 204, 20), (160, 30, 300, 30), (2000, 30, 3750, 375), (1, 200, 200, 20)],
+)
+def test_few_videos_are_learnt_from_for_a_least_number_of_steps(videos: int, epochs: int, steps: int, warmup: int) -> None:
+    schedule = make_schedule(videos, TrainConfig())
+    assert (schedule.epochs, schedule.steps, schedule.warmup) == (epochs, steps, warmup)
+
+
+def test_given_epochs_and_warm_up_are_taken_as_they_are() -> None:
+    schedule = make_schedule(48, TrainConfig(epochs=20, warmup_epochs=1.0))
+    assert (schedule.batches_an_epoch, schedule.steps_an_epoch, schedule.steps, schedule.warmup) == (3, 3, 60, 3)
+    assert make_schedule(48, TrainConfig(accumulate=2)).steps_an_epoch == 2
+
+
 def test_learning_rate_scales_with_the_effective_batch() -> None:
     assert TrainConfig(batch_size=4, accumulate=2, base_lr=8e-3).peak_lr == pytest.approx(2.5e-4)
     assert TrainConfig(batch_size=256, accumulate=1, base_lr=8e-3).peak_lr == pytest.approx(8e-3)
@@ -378,11 +393,20 @@ def test_it_learns_colours(trained: Path) -> None:
     assert best["epoch"] == max(line["epoch"] for line in epochs if line["val_top1"] == best["val_top1"])
 
 
-def test_best_is_kept_when_later_epochs_are_worse(
-    tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("reached", "best"),
+    [([0.25, 1.0, 0.25], (2, 1.0)), ([0.25, 0.75, 0.5], (3, 0.5))],  # of four videos: a single one tells nothing
+)
+def test_best_is_kept_when_later_epochs_are_clearly_worse(
+    tmp_path: Path,
+    clips: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reached: list[float],
+    best: tuple[int, float],
 ) -> None:
     original = loop.evaluate
-    shares = iter([0.25, 0.75, 0.5])
+    shares = iter(reached)
 
     def pretend(*args: Any, **options: Any) -> Any:
         found = original(*args, **options)
@@ -392,8 +416,8 @@ def test_best_is_kept_when_later_epochs_are_worse(
     monkeypatch.setattr(loop, "evaluate", pretend)
     train(clips, tmp_path / "run", run_config(weights, epochs=3))
     kept = {n: json.loads((tmp_path / "run" / n / "adapter_config.json").read_text())["training"] for n in ("best", "last")}
-    assert (kept["best"]["epoch"], kept["best"]["val_top1"]) == (2, 0.75)
-    assert (kept["last"]["epoch"], kept["last"]["val_top1"]) == (3, 0.5)
+    assert (kept["best"]["epoch"], kept["best"]["val_top1"]) == best
+    assert (kept["last"]["epoch"], kept["last"]["val_top1"]) == (3, reached[-1])
     assert kept["best"]["batch"] == 4
 
 

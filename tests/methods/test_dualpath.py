@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters
-from dualpath.methods.base import spread
+from dualpath.methods.base import draw, spread
 from dualpath.methods.dualpath import DualPath, DualPathConfig
 from dualpath.nn import hashing
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
@@ -410,3 +410,36 @@ def test_compiles_as_one_graph() -> None:
     """
     told = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", COMPILED], capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
+
+
+def test_a_training_step_sees_a_frame_of_each_part_and_an_evaluation_all() -> None:
+    backbone = tiny_backbone()
+    model = DualPath(backbone, num_classes=3, config=DualPathConfig(num_spatial_frames=8, grid=(2, 2), train_spatial_frames=2))
+    frames = random_clips(2, 16)
+    seen: list[int] = []
+
+    def note(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pictures))
+        return normalise(pictures)
+
+    normalise = backbone.normalise
+    backbone.normalise = note  # pyright: ignore[reportAttributeAccessIssue]
+    model.train().encode_spatial(frames)
+    model.eval().encode_spatial(frames)
+    assert seen == [4, 16]
+
+
+def test_which_frames_a_step_sees_follows_the_seed() -> None:
+    drawn = []
+    for seed in (0, 0, *range(1, 30)):
+        torch.manual_seed(seed)
+        drawn.append(tuple(draw([1, 3, 5, 7, 9, 11, 13, 15], 2)))
+    assert drawn[0] == drawn[1]
+    assert {first for first, _ in drawn} == {1, 3, 5, 7}
+    assert {second for _, second in drawn} == {9, 11, 13, 15}
+    assert draw([1, 2, 3], 3) == draw([1, 2, 3], 5) == [1, 2, 3]
+    assert DualPathConfig(train_spatial_frames=0).frames_in_training == 8
+    assert DualPathConfig(variant="reference").frames_in_training == 8
+    assert DualPathConfig().frames_in_training == 2
+    with pytest.raises(DualPathError, match="train_spatial_frames -1 must be 0"):
+        DualPathConfig(train_spatial_frames=-1)

@@ -33,6 +33,24 @@ def test_equals_the_literal_mean(wanted: int, seen: list[int]) -> None:
     assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
+def test_ordered_equals_the_literal_row_of_features() -> None:
+    config = LinearProbeConfig(num_probe_frames=3, read_out="ordered")
+    model = build_model("linear_probe", tiny_backbone(num_classes=16), num_classes=5, config=config).eval()
+    frames = random_clips(2, 7)
+    head: nn.Linear = model.head  # pyright: ignore[reportAssignmentType]
+    assert head.in_features == 3 * 16
+    with torch.no_grad():
+        logits = model(frames)
+        for clip, row in zip(frames, logits, strict=True):
+            parts = []
+            for i in (1, 3, 5):
+                feature = model.backbone(clip[i][None])[0]  # pyright: ignore[reportCallIssue]
+                centred = feature - feature.mean()
+                parts.append(centred / (centred.square().mean() + 1e-5).sqrt())
+            torch.testing.assert_close(row, head.weight @ torch.cat(parts) + head.bias, atol=1e-5, rtol=1e-5)
+        assert (model(frames.flip(1)) - logits).abs().max() > 1e-3
+
+
 def test_the_order_of_the_frames_does_not_matter() -> None:
     model, frames = make(0), random_clips(2, 6)
     with torch.no_grad():
@@ -62,5 +80,9 @@ def test_only_the_head_is_trained_and_learns() -> None:
 def test_refusals() -> None:
     with pytest.raises(DualPathError, match="num_probe_frames -1 must be 0 "):
         LinearProbeConfig(num_probe_frames=-1)
+    with pytest.raises(DualPathError, match="read_out is 'last', but it must be one of mean, ordered"):
+        LinearProbeConfig(read_out="last")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DualPathError, match="read_out ordered needs a number of frames; give num_probe_frames above 0"):
+        LinearProbeConfig(num_probe_frames=0, read_out="ordered")
     with pytest.raises(DualPathError, match=r"takes 8 frames but a clip has 7; lower num_probe_frames or raise num_frames"):
         make()(random_clips(1, 7))

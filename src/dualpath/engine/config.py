@@ -70,7 +70,7 @@ class TrainConfig:
     """
 
     epochs: int | None = None
-    min_steps: int = 300
+    min_steps: int = 200
     batch_size: int = 16
     accumulate: int = 1
     lr: float | None = None

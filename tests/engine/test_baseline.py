@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dualpath.data.manifest import Video
+from dualpath.engine import baseline, prepare
+from dualpath.engine.baseline import STRENGTHS, choose_strength, describe_baseline, fit_regression, judge
+from dualpath.engine.predict import load
+from dualpath.engine.train import train
+from dualpath.errors import DualPathError
+from runs import COUNTS, run_config, scan_here
+
+
+@pytest.fixture(autouse=True)
+def _quick_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "scan", scan_here)
+
+
+def blobs(count: int, width: int, classes: int, *, spread: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Points around a centre for each class."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, width, generator=generator)
+    labels = torch.arange(count) % classes
+    return centres[labels] + spread * torch.randn(count, width, generator=generator), labels
+
+
+def objective(inputs: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, strength: float) -> Tensor:
+    """The regression's, on standardised inputs, as scikit-learn states it."""
+    return strength * F.cross_entropy(inputs @ weight.T + bias, labels, reduction="sum") + 0.5 * weight.square().sum()
+
+
+@pytest.mark.parametrize(("count", "width"), [(40, 7), (12, 60)])  # more videos than inputs, and fewer
+@pytest.mark.parametrize("strength", [0.003, 0.3])
+def test_regression_is_at_the_minimum(count: int, width: int, strength: float) -> None:
+    inputs, labels = blobs(count, width, 3, spread=2.0)
+    weight, bias = fit_regression(inputs, labels, classes=3, strength=strength)
+    inputs = inputs.double()
+    mean, deviation = inputs.mean(dim=0), inputs.std(dim=0, correction=0)
+    standard = (inputs - mean) / deviation
+    # The same function of standardised inputs: x W' + b = ((x - m) / s) (W s)' + (b + W m).
+    scaled = (weight * deviation).requires_grad_(True)
+    shifted = (bias + weight @ mean).requires_grad_(True)
+    objective(standard, labels, scaled, shifted, strength).backward()
+    assert scaled.grad is not None
+    assert shifted.grad is not None
+    assert scaled.grad.abs().max() < 1e-4
+    assert shifted.grad.abs().max() < 1e-4
+
+
+def test_an_input_that_never_changes_plays_no_part() -> None:
+    inputs, labels = blobs(20, 4, 2, spread=0.1)
+    inputs = torch.cat([inputs, torch.full((20, 1), 3.0)], dim=1)
+    weight, bias = fit_regression(inputs, labels, classes=2, strength=1.0)
+    assert torch.isfinite(weight).all()
+    assert torch.isfinite(bias).all()
+    assert weight[:, 4].abs().max() < 1e-9
+    assert torch.equal((inputs.double() @ weight.T + bias).argmax(dim=1), labels)
+
+
+def videos_of(labels: Tensor, groups: list[str]) -> list[Video]:
+    return [
+        Video(path=Path(f"{i}.mp4"), name=f"{i}.mp4", label=int(label), split="train", group=group)
+        for i, (label, group) in enumerate(zip(labels, groups, strict=True))
+    ]
+
+
+def test_strength_is_chosen_by_groups() -> None:
+    """Each group has a mark of its own that tells its class: by group it is worth nothing, by video everything."""
+    labels = torch.arange(24) % 2
+    groups = [f"g{i // 2 % 12}-{i % 2}" for i in range(24)]
+    names = sorted(set(groups))
+    marks = F.one_hot(torch.tensor([names.index(g) for g in groups]), len(names)).float()
+    strength, top1 = choose_strength(marks, labels, videos_of(labels, groups), classes=2, seed=0)
+    assert strength in STRENGTHS
+    assert top1 is not None
+    assert top1 <= 0.6
+    inputs, labels = blobs(30, 8, 2, spread=0.3)
+    assert choose_strength(inputs, labels, videos_of(labels, [str(i) for i in range(30)]), classes=2, seed=0)[1] == 1.0
+
+
+def test_one_group_has_no_folds() -> None:
+    inputs, labels = blobs(6, 3, 2, spread=0.3)
+    middle = STRENGTHS[len(STRENGTHS) // 2]
+    assert choose_strength(inputs, labels, videos_of(labels, ["a"] * 6), classes=2, seed=0) == (middle, None)
+
+
+def test_a_run_measures_it_first_and_leaves_a_checkpoint(tmp_path: Path, clips: Path, weights: Path) -> None:
+    train(clips, tmp_path / "run", run_config(weights, epochs=1, baseline=True))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())["baseline"]
+    assert list(record) == ["mean", "ordered"]
+    for result in record.values():
+        assert (result["train_videos"], result["val_videos"]) == (2 * COUNTS["train"], 2 * COUNTS["val"])
+        assert result["top1"] == 1.0  # red and blue
+        assert result["strength"] in STRENGTHS
+    probe = load(tmp_path / "run" / "baseline")
+    assert probe.spec.method == "linear_probe"
+    for colour in ("blue", "red"):
+        (guess,) = probe.predict(clips / "val" / colour / "0.mp4", top_k=1)
+        assert guess["label"] == colour
+    card = (tmp_path / "run" / "last" / "README.md").read_text()
+    assert "frozen features alone: 100.0 % (mean), 100.0 % (in order) of 4 validation videos" in card
+
+
+def test_a_resumed_run_does_not_measure_it_again(
+    tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(clips, tmp_path / "run", run_config(weights, epochs=1, baseline=True))
+    before = json.loads((tmp_path / "run" / "run.json").read_text())["baseline"]
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("dualpath.engine.loop.measure_baseline", never)
+    train(clips, tmp_path / "run", run_config(weights, epochs=2, baseline=True), resume=True)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["baseline"] == before
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run(
+    tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise DualPathError("no space left on device")
+
+    monkeypatch.setattr(baseline, "save_checkpoint", full)
+    assert train(clips, tmp_path / "run", run_config(weights, epochs=1, baseline=True))["epoch"] == 1
+    said = capsys.readouterr().err
+    assert "the baseline's checkpoint could not be written (no space left on device): going on without" in said
+    assert not (tmp_path / "run" / "baseline").exists()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["baseline"]["mean"]["top1"] == 1.0
+
+
+RESULTS = {
+    "mean": {"top1": 0.5, "cv_top1": 0.625, "strength": 0.01, "train_videos": 40, "val_videos": 10},
+    "ordered": {"top1": 0.7, "cv_top1": 0.775, "strength": 0.01, "train_videos": 40, "val_videos": 10},
+}
+
+
+def test_the_line_for_people() -> None:
+    assert describe_baseline(RESULTS) == (
+        "frozen features alone: 50.0 % (mean), 70.0 % (in order) of 10 validation videos; 62.5 % (mean), 77.5 % (in order) of "
+        "40 training videos, cross-validated"
+    )
+
+
+def test_the_verdict_says_which_to_use(tmp_path: Path) -> None:
+    assert "the trained model, 80.0 %, is better than frozen features" in str(judge(0.8, RESULTS, tmp_path))
+    worse = str(judge(0.7, RESULTS, tmp_path))
+    assert "is no better than" in worse
+    assert f"prefer the baseline ({tmp_path / 'baseline'})" in worse
+    assert judge(None, RESULTS, tmp_path) is None
+    assert judge(0.8, {}, tmp_path) is None
