@@ -29,6 +29,7 @@ HELP = """usage: dualpath VERB ...
 Turn any frozen image transformer into a video model by training a few per cent of its size.
 
   train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file; --folds 5 cross-validates
+  baseline DATA --output DIR      what the backbone's features reach as they are: an accuracy and a model within minutes
   evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
   predict CHECKPOINT VIDEO ...    what a video shows
   explain CHECKPOINT VIDEO        where each path looks: maps on the frames, as sheet, video and arrays
@@ -267,6 +268,12 @@ def _compare(words: Sequence[str]) -> int:
     return compare_verb(words)
 
 
+def _baseline(words: Sequence[str]) -> int:
+    from dualpath.cli_baseline import baseline_verb
+
+    return baseline_verb(words)
+
+
 def _worth(words: Sequence[str]) -> int:
     from dualpath.cli_explain import worth_verb
 
@@ -332,6 +339,7 @@ def _doctor(words: Sequence[str]) -> int:
 
 VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "train": _train,
+    "baseline": _baseline,
     "evaluate": _evaluate,
     "predict": _predict,
     "explain": _explain,

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dualpath.cli import main
 from dualpath.data.manifest import Video
 from dualpath.engine import baseline, prepare
 from dualpath.engine.baseline import STRENGTHS, choose_strength, describe_baseline, fit_regression, judge
 from dualpath.engine.predict import load
 from dualpath.engine.train import train
 from dualpath.errors import DualPathError
+from dualpath.nn.zoo import EMBEDDED
 from runs import COUNTS, run_config, scan_here
 
 
@@ -133,6 +135,31 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run(
     assert "the baseline's checkpoint could not be written (no space left on device): going on without" in said
     assert not (tmp_path / "run" / "baseline").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["baseline"]["mean"]["top1"] == 1.0
+
+
+def test_the_verb_leaves_figures_and_a_model(
+    tmp_path: Path, clips: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--backbone", EMBEDDED, "--weights", str(weights), "--precision", "fp32", "--num-frames", "4", "--workers", "0"]
+    assert main(["baseline", str(clips), "--output", str(tmp_path / "out"), *words]) == 0
+    figures = json.loads((tmp_path / "out" / "baseline.json").read_text())
+    assert {name: result["top1"] for name, result in figures.items()} == {"mean": 1.0, "ordered": 1.0}
+    assert "frozen features alone: 100.0 % (mean), 100.0 % (in order) of 4 validation videos" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "out" / "baseline"), str(clips / "val" / "red" / "0.mp4"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["predictions"][0]["label"] == "red"
+    assert main(["baseline", str(clips), "--output", str(tmp_path / "out"), *words]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert main(["baseline", str(clips), *words]) == 2
+    assert "missing: --output" in capsys.readouterr().err
+
+
+def test_no_more_videos_than_the_limit_and_every_class_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "MOST_VIDEOS", 6)
+    videos = videos_of(torch.arange(30) % 3, [str(i) for i in range(30)])
+    chosen = baseline._some(videos)
+    assert sorted(video.label for video in chosen) == [0, 0, 1, 1, 2, 2]
+    assert len({video.name for video in chosen}) == 6
+    assert baseline._some(videos[:6]) == videos[:6]
 
 
 RESULTS = {

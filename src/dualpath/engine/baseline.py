@@ -10,6 +10,7 @@ checkpoint like any other, in the run's folder `baseline`.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,12 +26,17 @@ from dualpath.data.loader import ViewBatch
 from dualpath.data.manifest import Video
 from dualpath.data.splits import assign_folds, count_groups
 from dualpath.engine.checkpoint import ModelSpec, save_checkpoint
+from dualpath.engine.config import RunConfig
+from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.evaluate import visit
 from dualpath.engine.predict import VideoClassifier
+from dualpath.engine.prepare import check_output, default_workers, read_data, usable
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
+from dualpath.files import write_whole
 from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig, ReadOut
 from dualpath.nn.backbone import Backbone
+from dualpath.nn.zoo import load_backbone
 from dualpath.video.protocols import ViewsConfig
 
 FOLDER = "baseline"
@@ -144,6 +150,55 @@ def measure_baseline(
         except (DualPathError, OSError) as problem:
             print(f"the baseline's checkpoint could not be written ({problem}): going on without", file=sys.stderr)
     return results
+
+
+def baseline_data(data: Path, output: Path, config: RunConfig, *, checked: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Measures the baseline of a data set without a training; leaves baseline.json and the better probe's checkpoint.
+
+    Args:
+        data: folder or list of videos; judged on those of `val`, or on a share that is kept from the training videos.
+        output: a new folder.
+        config: data, backbone, sampling and decoder; of the training's settings the seed, val_fraction, workers, precision,
+            check and max_bad_files.
+        checked: folder of a data check of `data`.
+
+    Raises:
+        DualPathError: anything given cannot be used.
+    """
+    training, device = config.training, pick_device()
+    options = LinearProbeConfig(num_probe_frames=min(config.sampling.num_frames, MOST_FRAMES))
+    config = replace(config, options=options).complete()
+    check_output(output, config, resume=False)
+    manifest = read_data(data, config)
+    backbone = load_backbone(config.backbone, dtype=frozen_dtype(training.precision, device)).to(device)
+    known = usable(manifest, config, checked=checked)
+    readable = known.manifest.split("val")
+    spec = ModelSpec(
+        method=config.method,
+        options=options,
+        backbone=config.backbone,
+        classes=manifest.classes,
+        sampling=config.sampling,
+        split_seed=training.seed,
+        val_fraction=training.val_fraction,
+        training={},
+        format=manifest.format,
+        fold=manifest.fold,
+    )
+    results = measure_baseline(
+        backbone,
+        known.manifest.split("train"),
+        (*readable, *known.wrong),
+        spec=spec,
+        views=config.views,
+        workers=default_workers(training.workers),
+        device=device,
+        output=output,
+        bad={len(readable) + i: known.bad[video.name] for i, video in enumerate(known.wrong)},
+    )
+    figures = {name: asdict(result) for name, result in results.items()}
+    write_whole(output / "baseline.json", json.dumps(figures, indent=2) + "\n")
+    return figures
 
 
 def encode(
