@@ -13,6 +13,7 @@ from dualpath.engine.learner import Learner, Micro
 from dualpath.engine.rates import measure_blocks, measure_rates
 from dualpath.methods import METHODS, build_model
 from dualpath.methods.adaptformer import AdaptFormerConfig
+from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from small import SMALL
@@ -106,6 +107,15 @@ def test_a_fixed_factor_behind_an_adapter_is_made_up_for() -> None:
     )  # fmt: skip
     assert tenth["adapters.0.up.weight"] == pytest.approx(10 * whole["adapters.0.up.weight"], rel=1e-6)
     assert tenth["adapters.0.down.weight"] == whole["adapters.0.down.weight"]
+
+
+def test_a_classifier_alone_goes_faster() -> None:
+    frames = random_clips(2, 8)
+    model = build_model("linear_probe", tiny_backbone(), num_classes=3, config=LinearProbeConfig(num_probe_frames=0))
+    with torch.no_grad():
+        inputs = model.read_out(model.encode(frames))  # pyright: ignore
+    rates = measure_rates(model, frames, step=0.02, head_step=0.1)
+    assert rates["head.weight"] == pytest.approx(3 * 0.1 / (inputs.shape[1] * plain_mean(inputs)), rel=1e-4)
 
 
 @each_method

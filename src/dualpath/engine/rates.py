@@ -34,12 +34,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from dualpath.methods import HEADS, last_layer
+from dualpath.methods import HEAD, last_layer
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
 
 MOST_CLIPS = 4
 """So many clips are measured on at most: sizes differ far less from clip to clip than from backbone to backbone."""
+ALONE = 3.0
+"""A classifier that nothing else has to keep pace with may go so many times faster (EXPERIMENTS.md)."""
 TINY = 1e-12
 
 
@@ -62,6 +64,9 @@ def measure_rates(model: nn.Module, frames: UInt8[Tensor, "b t c h w"], *, step:
             model(frames)
     model.train(was_training)
     owners = _owners(model, sizes)
+    trained = [name for name, value in model.named_parameters() if value.requires_grad]
+    if all(name.startswith(f"{HEAD}.") for name in trained):
+        head_step *= ALONE
     rates = {}
     for name, value in model.named_parameters():
         if value.requires_grad:
@@ -131,7 +136,7 @@ def _owners(model: nn.Module, sizes: Sizes) -> dict[str, Owner]:
     owners: dict[str, Owner] = {}
     for child_name, child in model.named_children():
         for name, module in child.named_modules(prefix=child_name):
-            owners[name] = Owner(module, sizes.embedded, head=child_name in HEADS, last=module is last)
+            owners[name] = Owner(module, sizes.embedded, head=child_name == HEAD, last=module is last)
         if isinstance(child, nn.ModuleList) and depth - 1 <= len(child) <= depth:  # a part for each block
             for size, (number, part) in zip(sizes.blocks, child.named_children(), strict=False):
                 for name, module in part.named_modules(prefix=f"{child_name}.{number}"):

@@ -77,8 +77,8 @@ WITHIN_BLOCKS = (Adapter, STAdapter, PromptBlock)
 """What methods train within blocks: kept in fp32, computed in the type of the tokens."""
 
 
-HEADS = ("head", "pooler")
-"""Names of a model's parts that make logits of features; what else is trained makes the features."""
+HEAD = "head"
+"""Name of a model's part that makes logits of features; what else is trained makes the features."""
 
 
 def find_method(name: str) -> Method:
