@@ -363,7 +363,7 @@ def test_draw_makes_a_data_set_of_its_options(refused: Refused, tmp_path: Path, 
 
 
 def test_unknown_verb_and_missing_words(refused: Refused) -> None:
-    assert refused("trian").startswith("unknown verb 'trian' (did you mean train?); there are train, evaluate, predict, ")
+    assert refused("trian").startswith("unknown verb 'trian' (did you mean train?); there are train, baseline, evaluate, ")
     assert refused("train") == "missing: data, --output; see dualpath train --help"
 
 

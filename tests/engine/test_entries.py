@@ -77,7 +77,7 @@ def test_entries_read_the_data_that_is_asked_for() -> None:
         ({"method": "dualpath", "grid": 2}, "grid is 2, but it must be two whole numbers as 4x4"),
         ({"method": "dualpath", "paths": "left"}, "paths is 'left', but it must be one of both, spatial, temporal"),
         ({"method": "dualpath", "antialias": 3}, "antialias is 3, but it must be true or false"),
-        ({"method": "dualpath", "epochs": None}, "epochs is None, but it must be a whole number"),
+        ({"method": "dualpath", "min_steps": None}, "min_steps is None, but it must be a whole number"),
         ({"method": "dualpath", "epochs": 0}, "epochs is 0, but it must be at least 1"),
         ({"method": "dualpath", "lr": "fast"}, "lr is 'fast', but it must be a number or null"),
         ({"method": "dualpath", "backbone": 3}, "backbone is 3, but it must be a text"),

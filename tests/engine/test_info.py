@@ -82,9 +82,11 @@ def test_all_methods_and_the_reasons_of_those_that_refuse(monkeypatch: pytest.Mo
 
 def test_it_does_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    options = DualPathConfig(train_spatial_frames=0)
 
     def clip_bytes(config: InfoConfig) -> int:
-        plan = find_costs("dualpath", None, backbone=BACKBONE, config=config, sampling=DENSE, views=ViewsConfig()).costs[0].plan
+        info = find_costs("dualpath", options, backbone=BACKBONE, config=config, sampling=DENSE, views=ViewsConfig())
+        plan = info.costs[0].plan
         assert plan
         return plan.clip_bytes
 

@@ -37,7 +37,7 @@ def test_gmacs_of_a_probe_by_hand() -> None:
 
 def test_memory_counts_clips_and_moments() -> None:
     def plan(t: int) -> Plan:
-        config = DualPathConfig(num_spatial_frames=t // 4, grid=(2, 2), bottleneck=4)
+        config = DualPathConfig(num_spatial_frames=t // 4, train_spatial_frames=0, grid=(2, 2), bottleneck=4)
         return make_plan(build_model("dualpath", tiny_backbone(), num_classes=3, config=config), num_frames=t)
 
     four, eight, twelve = plan(4), plan(8), plan(12)
@@ -80,7 +80,7 @@ def test_checkpointing_takes_less_memory_and_so_do_scores_that_are_made_again(mo
     monkeypatch.setattr(plan_module, "random_backbone", lambda config, dtype: tiny_backbone(meta=True, depth=4))
 
     def clip_bytes(*, again: bool = False, fused: bool = True) -> int:
-        options = DualPathConfig(bottleneck=8, num_spatial_frames=4)
+        options = DualPathConfig(bottleneck=8, num_spatial_frames=4, train_spatial_frames=0)
         config = RunConfig(options=options, training=TrainConfig(gradient_checkpointing=again))
         return make_plan(draft(config, num_classes=3, dtype=FP32), num_frames=16, fused=fused).clip_bytes
 
