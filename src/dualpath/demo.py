@@ -147,7 +147,7 @@ def _dualpath_run(config: DemoConfig) -> RunConfig:
         transform=TransformConfig(min_scale=0.7, color_jitter=0.0),
         training=TrainConfig(
             epochs=config.epochs, batch_size=32, lr=1e-3, warmup_epochs=1.0, label_smoothing=0.0, val_fraction=0.0,
-            check="quick", seed=config.seed,
+            check="quick", seed=config.seed, baseline=False,
         ),
     )  # fmt: skip
 
@@ -168,6 +168,7 @@ def _probe_run(config: DemoConfig) -> RunConfig:
             val_fraction=0.0,
             check="quick",
             seed=config.seed,
+            baseline=False,
         ),
     )
 
