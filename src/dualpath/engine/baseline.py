@@ -45,7 +45,7 @@ STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """C of the regression, as scikit-learn has it: how much the training error counts against the size of the weights."""
 NUM_FOLDS = 5
 MOST_FRAMES, MOST_VIDEOS = 16, 1000
-"""So many frames a video and so many training (and validation) videos are looked at: some 5 % of what a training costs."""
+"""So many frames a video, and so many training and so many validation videos, are looked at at most."""
 BATCH = 4
 
 
@@ -118,29 +118,32 @@ def measure_baseline(
         bad: reason by index of those of `val` that are known to be bad.
 
     Returns:
-        The probes' results by their read-out.
+        The probes' results by their read-out; none where no training video could be read.
     """
     frames = min(spec.sampling.num_frames, MOST_FRAMES)
-    train = _some(train)
-    # A share of the validation that is no larger than that of the training would be another accuracy than the run's own.
-    jobs = {"train": (train, {}), "val": (val, dict(bad or {}))}
-    parts: dict[str, Features] = {}
-    with Bar("frozen features", total=len(train) + len(val)) as bar:
-        for name, (videos, known) in jobs.items():
-            before = len(train) if name == "val" else 0
+    places = {"train": _some(train), "val": _some(val)}
+    chosen = {"train": [train[i] for i in places["train"]], "val": [val[i] for i in places["val"]]}
+    known = {"train": {}, "val": {new: bad[old] for new, old in enumerate(places["val"]) if bad and old in bad}}
+    features: dict[str, Features] = {}
+    done = 0
+    probe = _probe(backbone, len(spec.classes), "mean", frames)
+    classifier = VideoClassifier(probe, _spec(spec, probe, {}), device=device)
+    with Bar("frozen features", total=sum(map(len, chosen.values()))) as bar:
 
-            def progress(done: int, total: int, before: int = before) -> None:
-                del total
-                bar.update(before + done)
-                stop()
+        def progress(count: int, total: int) -> None:
+            del total
+            bar.update(done + count)
+            stop()
 
-            probe = _probe(backbone, len(spec.classes), "mean", frames)
-            classifier = VideoClassifier(probe, _spec(spec, probe, {}), device=device)
-            parts[name] = encode(classifier, videos, views=views, workers=workers, progress=progress, bad=known)
+        for name, videos in chosen.items():
+            features[name] = encode(classifier, videos, views=views, workers=workers, progress=progress, bad=known[name])
+            done += len(videos)
+    if not len(features["train"].labels):
+        return {}
     results, probes = {}, {}
     for read_out in READ_OUTS:
         probe = _probe(backbone, len(spec.classes), read_out, frames)
-        results[read_out] = fit_probe(probe, parts["train"], parts["val"], seed=spec.split_seed)
+        results[read_out] = fit_probe(probe, features["train"], features["val"], seed=spec.split_seed)
         probes[read_out] = probe
     best = max(READ_OUTS, key=lambda name: results[name].rank)
     if not any(value.requires_grad for value in backbone.parameters()):  # else its weights would be taken for trained ones
@@ -312,13 +315,13 @@ def _spec(spec: ModelSpec, probe: LinearProbe, results: dict[str, Any]) -> Model
     return replace(spec, method="linear_probe", options=probe.config, training=results)
 
 
-def _some(videos: Sequence[Video]) -> Sequence[Video]:
-    """At most MOST_VIDEOS, of every class alike."""
-    if len(videos) <= MOST_VIDEOS:
-        return videos
-    step = len(videos) / MOST_VIDEOS
-    ordered = sorted(videos, key=lambda video: video.label)
-    return [ordered[int(number * step)] for number in range(MOST_VIDEOS)]
+def _some(videos: Sequence[Video]) -> list[int]:
+    """The indices of all videos, or of MOST_VIDEOS of them, of every class alike."""
+    indices = sorted(range(len(videos)), key=lambda index: videos[index].label)
+    if len(videos) > MOST_VIDEOS:
+        step = len(videos) / MOST_VIDEOS
+        indices = [indices[int(number * step)] for number in range(MOST_VIDEOS)]
+    return sorted(indices)
 
 
 def describe_baseline(results: Mapping[str, Mapping[str, Any]]) -> str:
