@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from dualpath.cli import main
 from dualpath.data.manifest import Video
 from dualpath.engine import baseline, prepare
-from dualpath.engine.baseline import STRENGTHS, choose_strength, describe_baseline, fit_regression, judge
+from dualpath.engine.baseline import describe_baseline, judge
+from dualpath.engine.logistic import STRENGTHS, choose_strength, fit_regression
 from dualpath.engine.predict import load
 from dualpath.engine.train import train
 from dualpath.errors import DualPathError
