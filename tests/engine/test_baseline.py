@@ -181,5 +181,5 @@ def test_the_verdict_says_which_to_use(tmp_path: Path) -> None:
     worse = str(judge(0.7, RESULTS, tmp_path))
     assert "is no better than" in worse
     assert f"prefer the baseline ({tmp_path / 'baseline'})" in worse
-    assert judge(None, RESULTS, tmp_path) is None
+    assert judge(-1.0, RESULTS, tmp_path) is None  # validated never, as in a fold
     assert judge(0.8, {}, tmp_path) is None

@@ -285,10 +285,10 @@ def describe_baseline(results: Mapping[str, Mapping[str, Any]]) -> str:
     return f"frozen features alone: {'; '.join(parts) or 'too few videos to tell'}"
 
 
-def judge(top1: float | None, results: Mapping[str, Mapping[str, Any]], output: Path) -> str | None:
-    """A sentence that puts the trained model's validation top-1 beside the baselines' and says which to use."""
+def judge(top1: float, results: Mapping[str, Mapping[str, Any]], output: Path) -> str | None:
+    """A sentence with the trained model's validation top-1 beside the baselines'; none where it is below 0, not measured."""
     reached = {name: result["top1"] for name, result in results.items() if result.get("top1") is not None}
-    if top1 is None or not reached:
+    if top1 < 0 or not reached:
         return None
     name = max(reached, key=lambda name: reached[name])
     best, beside = reached[name], describe_baseline(results)

@@ -152,7 +152,7 @@ class Run:
             raise
         finally:
             log.close()
-        self._say(judge(self.position.best if self.val else None, self.record.baseline, self.output))
+        self._say(judge(self.position.best, self.record.baseline, self.output))
         return results
 
     def _say(self, sentence: str | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dualpath.engine.baseline import describe_baseline
 from dualpath.engine.evaluate import Evaluation
 from dualpath.report.curves import duration
 from dualpath.report.pages.sources import Source
@@ -54,7 +55,7 @@ def data_rows(source: Source, evaluation: Evaluation | None) -> list[tuple[str, 
             ("Skipped in training", MISSING if skipped is None else f"{len(skipped):,}"),
         ]
     if baseline := _part(source.record, "baseline"):
-        rows.append(("Frozen features alone", _baseline(baseline)))
+        rows.append(("Frozen features alone", describe_baseline(baseline).partition(": ")[2]))
     told = training or settings
     words = [(name, told.get(name, told.get(name.replace(" ", "_")))) for name in ("epochs", "batch", "learning rate", "seed")]
     rows.append(("Training", ", ".join(f"{name} {value}" for name, value in words if value is not None) or MISSING))
@@ -69,23 +70,6 @@ def _model(source: Source) -> str:
     told = f"{title(source.method)} on {name}" if source.method and name else title(source.method) if source.method else MISSING
     clips = f", clips of {clip} frames" if clip else ""
     return told + clips + (f" of {size}x{size} pixels" if clips and size else "")
-
-
-def _baseline(results: Mapping[str, Any]) -> str:
-    """What linear classifiers on frozen features reach, on the validation videos where there were any."""
-    names = {"mean": "mean of the frames", "ordered": "frames in order"}
-    parts = []
-    for name, result in results.items():
-        share = result.get("top1") if result.get("top1") is not None else result.get("cv_top1")
-        if isinstance(share, int | float):
-            parts.append(f"{100 * share:.1f} % ({names.get(name, name)})")
-    first = next(iter(results.values()))
-    judged = (
-        f"{first.get('val_videos')} validation videos"
-        if first.get("top1") is not None
-        else f"{first.get('train_videos')} training videos, cross-validated"
-    )
-    return f"{', '.join(parts)} of {judged}" if parts else ""
 
 
 def cost_rows(source: Source) -> list[tuple[str, str]]:
