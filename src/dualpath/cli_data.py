@@ -123,7 +123,7 @@ def _bench(words: Sequence[str]) -> int:
     (cost,) = info.costs
     assert cost.plan is not None, "one method that is asked for has figures or raises"
     measured = Demand("your training", options.clips_per_s or 0.0, False)
-    demands = estimate(cost.plan.gmacs) if options.clips_per_s is None else (measured,)
+    demands = estimate(cost.plan.train_gmacs) if options.clips_per_s is None else (measured,)
     bench = bench_data(
         Path(options.data),
         config=fill(BenchConfig, options),
@@ -135,12 +135,12 @@ def _bench(words: Sequence[str]) -> int:
     )
     sentences = advise(bench, demands)
     if options.json:
-        told = {"demand": [vars(demand) for demand in demands], "gmacs_a_view": cost.plan.gmacs, "advice": sentences}
+        told = {"demand": [vars(demand) for demand in demands], "gmacs_a_clip": cost.plan.train_gmacs, "advice": sentences}
         print(json.dumps(bench.as_json() | told, indent=2))
     else:
         print(bench_table(bench, sentences))
         if options.clips_per_s is None:
-            name = f"{options.method} on {info.backbone['name']}, {cost.plan.gmacs:.1f} GMACs a clip"
+            name = f"{options.method} on {info.backbone['name']}, {cost.plan.train_gmacs:.1f} GMACs a clip"
             print(f"estimates for {name}: two forward passes a step, at 40 % of the card's peak; --clips_per_s takes yours")
     for name, reason in bench.left_out.items():
         print(f"left out: {name} {reason}", file=sys.stderr)

@@ -63,7 +63,7 @@ def test_the_learning_rate_follows_the_longer_schedule_from_there_on(extended: P
     by_hand = [1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3, 0.75e-3, 0.25e-3]
     by_hand += [0.75e-3, 0.5868241e-3, 0.4131759e-3, 0.25e-3, 0.1169778e-3, 0.0301537e-3]
     assert [lr for *_, lr in told(extended)] == pytest.approx(by_hand, rel=1e-6)
-    longer = [Schedule(3, 3, 4, warmup=3).learning_rate(step, peak=1e-3) for step in range(6, 12)]
+    longer = [Schedule(3, 3, 4, warmup=3, eval_every=1).learning_rate(step, peak=1e-3) for step in range(6, 12)]
     assert [lr for *_, lr in told(extended)][6:] == pytest.approx(longer, rel=1e-12)
     assert [(step, epoch) for step, epoch, *_ in told(extended)] == [(i + 1, i // 3 + 1) for i in range(12)]
     assert [line["epoch"] for line in read_log(extended)[1]] == [1, 2, 3, 4]

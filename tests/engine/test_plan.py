@@ -20,7 +20,7 @@ FP32 = torch.float32
 
 
 def test_parameters_in_pefts_wording() -> None:
-    plan = Plan(trainable=9_480_192, total=95_000_000, gmacs=1.0, clip_bytes=1, fixed_bytes=1)
+    plan = Plan(trainable=9_480_192, total=95_000_000, gmacs=1.0, train_gmacs=1.0, clip_bytes=1, fixed_bytes=1)
     assert plan.parameters_line() == "trainable params: 9,480,192 || all params: 95,000,000 || trainable%: 9.9791"
 
 
@@ -124,26 +124,37 @@ def test_autocast_is_counted_where_there_is_none(again: bool) -> None:
     assert found.clip_bytes < 0.85 * make_plan(plain, num_frames=16, fused=True).clip_bytes
 
 
+def test_a_view_at_inference_is_counted_with_all_its_frames() -> None:
+    def counted(**options: int) -> Plan:
+        config = DualPathConfig(grid=(2, 2), **options)
+        return make_plan(draft(RunConfig(options=config), num_classes=3, dtype=FP32).train(), num_frames=16)
+
+    all_frames, two = counted(train_spatial_frames=0), counted(train_spatial_frames=2)
+    one_frame = counted(num_spatial_frames=9, train_spatial_frames=0).gmacs - all_frames.gmacs
+    assert two.gmacs == all_frames.gmacs == all_frames.train_gmacs
+    assert two.gmacs - two.train_gmacs == pytest.approx(6 * one_frame, rel=1e-6)
+
+
 def test_int8_is_for_methods_that_leave_the_blocks_alone() -> None:
     training = TrainConfig(precision="int8")
     with pytest.raises(DualPathError, match="int8 is for blocks that stay frozen, but this method trains weights within them"):
         draft(RunConfig("bitfit", training=training), num_classes=3, dtype=FP32)
-    config, plan = RunConfig(training=training), Plan(trainable=1, total=2, gmacs=1.0, clip_bytes=1, fixed_bytes=1)
+    config, plan = RunConfig(training=training), Plan(trainable=1, total=2, gmacs=1.0, train_gmacs=1.0, clip_bytes=1, fixed_bytes=1)
     sketch = draft(config, num_classes=3, dtype=FP32)
     told = describe(plan, config, backbone=sketch.backbone, counts=(), num_classes=3, schedule=None, device=torch.device("cpu"))  # pyright: ignore[reportArgumentType]
     assert told.endswith("cpu, frozen weights in int8")
 
 
 def test_description_says_all_of_it() -> None:
-    plan = Plan(trainable=10, total=1000, gmacs=1.234, clip_bytes=5_000_000, fixed_bytes=90_000_000)
+    plan = Plan(trainable=10, total=1000, gmacs=1.234, train_gmacs=0.5, clip_bytes=5_000_000, fixed_bytes=90_000_000)
     config = RunConfig(training=TrainConfig(batch_size=4, accumulate=2, lr=2.5e-4, epochs=3))
     backbone, cpu = tiny_backbone(), torch.device("cpu")
     counts = [("train", 10), ("val", 0), ("test", 3)]
-    text = describe(plan, config, backbone=backbone, counts=counts, num_classes=2, schedule=Schedule(2, 2, 3, 1), device=cpu)
+    text = describe(plan, config, backbone=backbone, counts=counts, num_classes=2, schedule=Schedule(2, 2, 3, 1, 1), device=cpu)
     assert text.splitlines() == [
         "method     dualpath on tiny, 32x32 pixels",
         "parameters trainable params: 10 || all params: 1,000 || trainable%: 1.0000",
-        "a view     segment-16, 1.23 GMACs",
+        "a view     segment-16, 1.23 GMACs, 0.50 in a training step",
         "data       10 train, 3 test videos of 2 classes",
         "batch      8 clips (4 x 2 accumulated), learning rate 0.00025",
         "length     3 epochs, 6 steps, 1 of them warm-up",

@@ -221,7 +221,7 @@ def test_each_micro_batch_draws_its_own(
 
 
 def test_learning_rate_by_hand(clips: Path, straight: Callable[[int], Path]) -> None:
-    schedule = Schedule(batches_an_epoch=3, steps_an_epoch=3, epochs=2, warmup=2)
+    schedule = Schedule(batches_an_epoch=3, steps_an_epoch=3, epochs=2, warmup=2, eval_every=1)
     found = [schedule.learning_rate(step, peak=1e-3) for step in range(6)]
     assert found == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.8535534e-3, 0.5e-3, 0.1464466e-3], rel=1e-6)
     # 3 steps an epoch, 1 epoch of warm-up, then a cosine over 3 steps.
@@ -233,7 +233,7 @@ def test_learning_rate_by_hand(clips: Path, straight: Callable[[int], Path]) -> 
 
 @pytest.mark.parametrize(
     ("videos", "epochs", "steps", "warmup"),
-    [(48, 67, 201, 20), (83, 34, 204, 20), (160, 30, 300, 30), (2000, 30, 3750, 375), (1, 200, 200, 20)],
+    [(48, 34, 204, 20), (83, 30, 330, 33), (160, 30, 600, 60), (2000, 30, 7500, 750), (1, 200, 200, 20)],
 )
 def test_few_videos_are_learnt_from_for_a_least_number_of_steps(videos: int, epochs: int, steps: int, warmup: int) -> None:
     schedule = make_schedule(videos, TrainConfig())
@@ -242,8 +242,13 @@ def test_few_videos_are_learnt_from_for_a_least_number_of_steps(videos: int, epo
 
 def test_given_epochs_and_warm_up_are_taken_as_they_are() -> None:
     schedule = make_schedule(48, TrainConfig(epochs=20, warmup_epochs=1.0))
-    assert (schedule.batches_an_epoch, schedule.steps_an_epoch, schedule.steps, schedule.warmup) == (3, 3, 60, 3)
-    assert make_schedule(48, TrainConfig(accumulate=2)).steps_an_epoch == 2
+    assert (schedule.batches_an_epoch, schedule.steps_an_epoch, schedule.steps, schedule.warmup) == (6, 6, 120, 6)
+    assert make_schedule(48, TrainConfig(accumulate=2)).steps_an_epoch == 3
+
+
+@pytest.mark.parametrize(("epochs", "asked", "every"), [(30, None, 1), (34, None, 2), (67, None, 3), (67, 1, 1), (67, 0, 0)])
+def test_a_long_training_is_validated_thirty_times_at_most(epochs: int, asked: int | None, every: int) -> None:
+    assert make_schedule(48, TrainConfig(epochs=epochs, eval_every=asked)).eval_every == every
 
 
 def test_learning_rate_scales_with_the_effective_batch() -> None:

@@ -56,7 +56,8 @@ class TrainConfig:
         label_smoothing: share of the target spread over all classes.
         val_fraction: share of the training videos kept for validation where the data has no split of its own.
         baseline: measure first what linear classifiers on frozen features reach.
-        eval_every: epochs between validations; the last epoch is always validated, 0 validates never.
+        eval_every: epochs between validations, by default such that there are at most 30; the last epoch is always validated,
+            0 validates never.
         workers: decoding processes; -1 chooses by the number of cores.
         seed: decides every random choice of the run.
         precision: auto, bf16 or fp32: how frozen weights are stored and the model computes; int8: the frozen blocks go
@@ -71,7 +72,7 @@ class TrainConfig:
 
     epochs: int | None = None
     min_steps: int = 200
-    batch_size: int = 16
+    batch_size: int = 8
     accumulate: int = 1
     lr: float | None = None
     base_lr: float | None = None
@@ -83,7 +84,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     val_fraction: float = 0.2
     baseline: bool = True
-    eval_every: int = 1
+    eval_every: int | None = None
     workers: int = -1
     seed: int = 0
     precision: Precision = "auto"

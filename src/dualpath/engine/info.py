@@ -89,7 +89,7 @@ class Info:
             else:
                 plan = cost.plan
                 told |= {"trainable": plan.trainable, "total": plan.total, "share": plan.trainable / plan.total}
-                told |= {"gmacs_a_view": plan.gmacs, "gmacs": plan.gmacs * views}
+                told |= {"gmacs_a_view": plan.gmacs, "gmacs": plan.gmacs * views, "gmacs_in_training": plan.train_gmacs}
                 told |= {"bytes_a_clip": plan.clip_bytes, "bytes_fixed": plan.fixed_bytes}
             methods.append(told)
         return {

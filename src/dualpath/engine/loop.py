@@ -365,7 +365,7 @@ class Run:
         done = self.position.epoch
         results: dict[str, Any] = {"epoch": done}
         found = None
-        val, every = self.val, self.training.eval_every
+        val, every = self.val, self.schedule.eval_every
         due = bool(val) and every > 0 and (done % every == 0 or done == self.schedule.epochs)
         if due:
             self._save()  # a validation may be long: its training is safe

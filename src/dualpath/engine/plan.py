@@ -27,6 +27,7 @@ class Plan:
     Attributes:
         trainable, total: parameters.
         gmacs: multiply-adds of one view at inference, in 1e9 (one multiply-add counted once).
+        train_gmacs: the same of one clip forwards in training, where a method may look at fewer frames.
         clip_bytes: the most that one clip in training needs at once, forward or backward.
         fixed_bytes: weights, their gradients and AdamW's two moments.
     """
@@ -34,6 +35,7 @@ class Plan:
     trainable: int
     total: int
     gmacs: float
+    train_gmacs: float
     clip_bytes: int
     fixed_bytes: int
 
@@ -81,16 +83,25 @@ def make_plan(model: nn.Module, *, num_frames: int, fused: bool = False) -> Plan
     with fused_attention():
         clip_bytes = _most_bytes(model, frames)
     backbone.fuse_attention(False)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it knows no fused kernel of a CPU
-        video_model(frames)
     trainable, total = count_parameters(model)
     return Plan(
         trainable=trainable,
         total=total,
-        gmacs=counter.get_total_flops() / 2e9,
+        gmacs=_gmacs(model, frames, training=False),
+        train_gmacs=_gmacs(model, frames, training=True),
         clip_bytes=clip_bytes,
         fixed_bytes=sum(p.numel() * p.element_size() for p in model.parameters()) + trainable * 4 * 3,
     )
+
+
+def _gmacs(model: nn.Module, frames: Tensor, *, training: bool) -> float:
+    was_training = model.training
+    model.train(training)
+    # The counter knows no fused kernel of a CPU; without gradients there would be more of these.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(frames)
+    model.train(was_training)
+    return counter.get_total_flops() / 2e9
 
 
 def _most_bytes(model: nn.Module, frames: Tensor) -> int:
@@ -132,11 +143,12 @@ def describe(
     assert options is not None
     at_once = biggest_piece(micro, clips_at_once(backbone, options, config.sampling.num_frames, device))
     computed += f", {at_once} at a time" if at_once < micro else ""
+    fewer = f", {plan.train_gmacs:.2f} in a training step" if plan.train_gmacs != plan.gmacs else ""
     told = f"about {plan.memory_gb(at_once):.2f} GB for the model ({plan.clip_bytes / 1e6:.0f} MB a clip{computed})"
     lines = [
         ("method", f"{config.method} on {backbone.name}, {backbone.size}x{backbone.size} pixels"),
         ("parameters", plan.parameters_line()),
-        ("a view", f"{config.sampling.name}, {plan.gmacs:.2f} GMACs"),
+        ("a view", f"{config.sampling.name}, {plan.gmacs:.2f} GMACs{fewer}"),
         ("data", f"{videos} videos of {num_classes} classes" if videos else f"{num_classes} classes, no videos given"),
         *([("listed", listed)] if listed else []),
         *([("fold", f"{config.held_out} is held out as val, the others are trained likewise")] if config.held_out else []),

@@ -24,12 +24,14 @@ class Schedule:
         steps_an_epoch: of the optimizer; the last may be of fewer batches.
         epochs: passes over the videos.
         warmup: steps in which the learning rate rises.
+        eval_every: epochs from one validation to the next; 0: none.
     """
 
     batches_an_epoch: int
     steps_an_epoch: int
     epochs: int
     warmup: int
+    eval_every: int
 
     @property
     def steps(self) -> int:
@@ -49,7 +51,8 @@ def make_schedule(videos: int, training: TrainConfig) -> Schedule:
     steps = math.ceil(batches / training.accumulate)
     epochs = training.epochs or max(EPOCHS, math.ceil(training.min_steps / max(1, steps)))
     warmup = WARMUP * epochs if training.warmup_epochs is None else training.warmup_epochs
-    return Schedule(batches, steps, epochs, round(warmup * steps))
+    every = math.ceil(epochs / EPOCHS) if training.eval_every is None else training.eval_every
+    return Schedule(batches, steps, epochs, round(warmup * steps), every)
 
 
 def draw_seed(seed: int, step: int, number: int) -> int:
