@@ -139,7 +139,8 @@ def test_int8_is_for_methods_that_leave_the_blocks_alone() -> None:
     training = TrainConfig(precision="int8")
     with pytest.raises(DualPathError, match="int8 is for blocks that stay frozen, but this method trains weights within them"):
         draft(RunConfig("bitfit", training=training), num_classes=3, dtype=FP32)
-    config, plan = RunConfig(training=training), Plan(trainable=1, total=2, gmacs=1.0, train_gmacs=1.0, clip_bytes=1, fixed_bytes=1)
+    config = RunConfig(training=training)
+    plan = Plan(trainable=1, total=2, gmacs=1.0, train_gmacs=1.0, clip_bytes=1, fixed_bytes=1)
     sketch = draft(config, num_classes=3, dtype=FP32)
     told = describe(plan, config, backbone=sketch.backbone, counts=(), num_classes=3, schedule=None, device=torch.device("cpu"))  # pyright: ignore[reportArgumentType]
     assert told.endswith("cpu, frozen weights in int8")

@@ -31,7 +31,7 @@ class Demand:
 
 
 def estimate(gmacs: float) -> tuple[Demand, ...]:
-    """What cards would eat of a model of `gmacs` (1e9 multiply-adds a training clip, forwards): peak x 0.4 over the cost of a step."""
+    """What cards would eat of a model: peak x 0.4 over the cost of a step; `gmacs`: 1e9 multiply-adds of a clip, forwards."""
     step = 2 * gmacs * 1e9 * PASSES
     return tuple(
         Demand(f"{'an' if name[0] in 'AHR' else 'a'} {name}", peak * 1e12 * REACHED / step, True)
