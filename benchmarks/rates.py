@@ -1,6 +1,7 @@
 """Do the default learning rates learn on tokens of any size? Every method on a backbone whose tokens are scaled on purpose.
 
     python benchmarks/rates.py my-videos --backbone vit_small_patch14_dinov2.lvd142m --weights FILE --image_size 112
+    python benchmarks/rates.py my-videos --backbone vit_base_patch16_224 --random --image_size 64      another width
 
 A fresh model learns the same few clips by heart, for the same number of steps each time, with the default settings. "Stream"
 scales what enters the first block and what each block adds, which the norms take out again: the same function of pictures.
@@ -32,7 +33,7 @@ from dualpath.methods import METHODS, MethodConfig, build_model
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.backbone import Backbone
-from dualpath.nn.zoo import BackboneConfig, load_backbone
+from dualpath.nn.zoo import BackboneConfig, load_backbone, random_backbone
 from dualpath.video.sampling import SamplingConfig
 
 FRAMES = 4
@@ -49,6 +50,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--backbone", default="stills_vit_tiny_patch16_128")
     parser.add_argument("--weights")
+    parser.add_argument("--random", action="store_true", help="random weights instead")
     parser.add_argument("--image_size", type=int)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--scales", default="1,0.1,10")
@@ -57,18 +59,29 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="JSON file")
     given = parser.parse_args(words)
     config = BackboneConfig(given.backbone, given.weights, image_size=given.image_size)
-    frames, labels, num_classes = some_clips(given.data, config, given.clips)
+    dtype = frozen_dtype("auto", pick_device())
+    size = random_backbone(config, dtype=dtype).size
+    frames, labels, num_classes = some_clips(given.data, size, given.clips)
     rows: list[dict[str, Any]] = []
     for method in given.methods.split(","):
         for kind, scale in cases(given.scales):
-            backbone = scaled(load_backbone(config, dtype=frozen_dtype("auto", pick_device())), kind=kind, scale=scale)
+            torch.manual_seed(0)
+            frozen = random_backbone(config, dtype=dtype) if given.random else load_backbone(config, dtype=dtype)
+            backbone = scaled(frozen, kind=kind, scale=scale)
             model = build_model(method, backbone, num_classes=num_classes, config=OPTIONS.get(method))
             losses = learn(model, frames, labels, steps=given.steps)
             share = sum(losses[-5:]) / 5 / math.log(num_classes)
             rows.append({"method": method, "kind": kind, "scale": scale, "share_of_chance": share, "losses": losses})
             print(f"{method:<16} {kind:<10} x {scale:<5g} loss {share:6.3f} of guessing's", flush=True)
     if given.output:
-        told = {"backbone": given.backbone, "clips": given.clips, "steps": given.steps, "classes": num_classes, "rows": rows}
+        told = {
+            "backbone": given.backbone,
+            "random": given.random,
+            "clips": given.clips,
+            "steps": given.steps,
+            "classes": num_classes,
+            "rows": rows,
+        }
         write_whole(given.output, json.dumps(told | {"machine": describe_machine(pick_device())}, indent=1) + "\n")
     return 0 if all(row["share_of_chance"] < 0.5 for row in rows) else 1
 
@@ -79,7 +92,7 @@ def cases(scales: str) -> list[tuple[str, float]]:
     return [(kind, scale) for scale in numbers for kind in (("stream", "embedding") if scale != 1 else ("stream",))]
 
 
-def some_clips(data: Path, config: BackboneConfig, count: int) -> tuple[Tensor, Tensor, int]:
+def some_clips(data: Path, size: int, count: int) -> tuple[Tensor, Tensor, int]:
     """The first clips of each class in turn: uint8 (B, T, C, S, S), their labels, the number of classes among them."""
     videos = read_manifest(data, val_fraction=0.0, seed=0).videos
     by_class: dict[int, list[Any]] = {}
@@ -88,7 +101,7 @@ def some_clips(data: Path, config: BackboneConfig, count: int) -> tuple[Tensor, 
     turns = [video for row in zip(*by_class.values(), strict=False) for video in row][:count]
     names = sorted({video.label for video in turns})
     chosen = [replace(video, label=names.index(video.label)) for video in turns]
-    clips = TestClips(chosen, sampling=SamplingConfig(FRAMES), size=load_backbone(config).size)
+    clips = TestClips(chosen, sampling=SamplingConfig(FRAMES), size=size)
     frames = [clips[index].frames for index in range(len(chosen))]
     return torch.stack([one[0] for one in frames if one is not None]), torch.tensor([v.label for v in chosen]), len(names)
 
