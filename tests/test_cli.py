@@ -80,8 +80,11 @@ def test_a_run_as_a_user_sees_it(clips: Path, weights: Path, tmp_path: Path) -> 
 
     output = tmp_path / "run"
     out, err = run("train", clips, "--output", output, *flags(weights), "--epochs", 1)
-    assert out.startswith("trained 1 epochs, validation top-1 ")
-    assert out.endswith(f" % (segment-4, 1x1 views); checkpoints in {output}\n")
+    assert re.fullmatch(
+        r"trained 1 epoch, validation top-1 (\S+) % after the last \(segment-4, 1x1 views\), \1 % at most; best/ was picked "
+        rf"on these very videos, so judge it on others; checkpoints in {re.escape(str(output))}\n",
+        out,
+    )
     starts = ["checking videos 16/16", "method ", "parameters ", "a view ", "data ", "batch ", "length ", "memory ", "device ",
               "note: 4 validation videos are few: ", "training 3/3 epoch 1/1 loss "]  # fmt: skip
     assert len(err) == len(starts), err
@@ -145,7 +148,7 @@ def test_dry_run_tells_the_plan_and_leaves_nothing(
     assert main(full) == 0
     said = capsys.readouterr()
     assert "data       12 train, 4 val videos of 2 classes\n" in said.out
-    assert "length     1 epochs, 2 steps, 2 of them warm-up\n" in said.out
+    assert "length     1 epoch, 2 steps, 2 of them warm-up\n" in said.out
     assert said.err == ""
     assert not (tmp_path / "run").exists()
     assert refused(*full, "--num_classes", 5) == (

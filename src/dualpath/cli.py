@@ -182,8 +182,11 @@ def _train(words: Sequence[str]) -> int:
     output = Path(options.output)
     checked = Path(options.checked) if options.checked else None
     results = train(Path(options.data), output, config, resume=options.resume, checked=checked)
-    best = f", validation top-1 {100 * results['val_top1']:.1f} % ({results['val_protocol']})" if "val_top1" in results else ""
-    print(f"trained {results['epoch']} epochs{best}; checkpoints in {output}")
+    told = f"trained {results['epoch']} epoch{'s' if results['epoch'] > 1 else ''}"
+    if "val_top1" in results:
+        told += f", validation top-1 {100 * results['val_top1']:.1f} % after the last ({results['val_protocol']})"
+        told += f", {100 * results['best_top1']:.1f} % at most; best/ was picked on these very videos, so judge it on others"
+    print(f"{told}; checkpoints in {output}")
     return 0
 
 

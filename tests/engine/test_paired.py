@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualpath.engine.paired import Interval, paired_bootstrap
+from dualpath.engine.paired import Interval, mcnemar, paired_bootstrap
 from dualpath.errors import DualPathError
 from oracles import paired
 
@@ -56,6 +56,14 @@ def test_a_pair_matters() -> None:
     agree, differ = paired_bootstrap(*rights(50, 10, 0, 40)), paired_bootstrap(*rights(10, 50, 40, 0))
     assert agree.difference == differ.difference == pytest.approx(0.1)
     assert agree.low > 0 > differ.low
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(11, 3, 2 * (1 + 14 + 91 + 364) / 2**14), (1, 8, 2 * (1 + 9) / 2**9), (2, 4, 44 / 64), (3, 3, 1.0), (0, 0, 1.0)],
+)
+def test_mcnemars_exact_test_by_hand(gained: int, lost: int, p: float) -> None:
+    assert mcnemar(gained, lost) == pytest.approx(p, rel=1e-12)
 
 
 def test_what_cannot_be_compared() -> None:

@@ -271,7 +271,8 @@ def test_two_side_by_side(run: Path, tmp_path: Path) -> None:
     assert rows_of(root, "data")["Videos judged"] == ["12 of 3 classes"] * 2
     shown = [card.all("p", "file")[0].text for card in root.all("article", "clip")]
     assert shown == ["test/1.mp4", "test/7.mp4", "test/10.mp4", "test/3.mp4"]
-    assert "The interval holds 0" in root.text
+    assert "do not tell which one is better" in root.text
+    assert "probability of 0.688" in root.text  # 2 x (1 + 6 + 15) / 64
     check_page(content, root)
 
 

@@ -153,7 +153,7 @@ class Run:
         finally:
             log.close()
         self._say(judge(self.position.best, self.record.baseline, self.output))
-        return results
+        return results | ({"best_top1": self.position.best} if self.position.best >= 0 else {})
 
     def _say(self, sentence: str | None) -> None:
         if sentence is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from dualpath.errors import DualPathError
 
@@ -58,3 +59,22 @@ def paired_bootstrap(
     found = (drawn[:, 0] - drawn[:, 1]) / count
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval((gained - lost) / count, float(low), float(high))
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """McNemar's exact test, two-sided: whether one of two is right more often than the other on the same videos.
+
+    Args:
+        gained: videos that only the first has right.
+        lost: videos that only the second has right.
+
+    Returns:
+        How likely a difference this great or greater is if each of these videos might as well have been the other's: P <= 1.
+    """
+    return min(1.0, 2 * float(coins(gained + lost)[: min(gained, lost) + 1].sum()))
+
+
+def coins(count: int) -> Float64[np.ndarray, " n"]:
+    """How likely 0, 1 .. count heads of so many coins are."""
+    steps = np.arange(1, count + 1)
+    return np.exp(np.concatenate([[0.0], np.cumsum(np.log((count - steps + 1) / steps))]) - count * math.log(2))

@@ -167,6 +167,8 @@ def _rates(training: TrainConfig) -> str:
 
 
 def _length(training: TrainConfig, schedule: Schedule | None) -> str:
+    epochs = schedule.epochs if schedule else training.epochs or EPOCHS
+    told = f"{epochs} epoch{'s' if epochs > 1 else ''}"
     if schedule is not None:
-        return f"{schedule.epochs} epochs, {schedule.steps} steps, {schedule.warmup} of them warm-up"
-    return f"{training.epochs or EPOCHS} epochs" + ("" if training.epochs else f", at least {training.min_steps} steps")
+        return f"{told}, {schedule.steps} steps, {schedule.warmup} of them warm-up"
+    return told if training.epochs else f"{told}, at least {training.min_steps} steps"

@@ -22,7 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Int64
+
+from dualpath.engine.paired import coins
 
 HALF = 0.5
 """What one frame must reach of J in order to be said to tell a class: to be above chance is little among many classes."""
@@ -174,14 +176,8 @@ def p_better(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"], insi
         return 1.0
     # With i of m hits on the first row's side, at least so many of k alarms must be on the second's.
     least = -((others * (2 * np.arange(m + 1) - m) - of_class * k - seen) // (2 * of_class))
-    behind = np.append(np.cumsum(_coins(k)[::-1])[::-1], 0.0)
-    return min(1.0, 2 * float(_coins(m) @ behind[np.clip(least, 0, k + 1)]))
-
-
-def _coins(count: int) -> Float64[np.ndarray, " n"]:
-    """How likely 0, 1 .. count heads of so many coins are."""
-    steps = np.arange(1, count + 1)
-    return np.exp(np.concatenate([[0.0], np.cumsum(np.log((count - steps + 1) / steps))]) - count * math.log(2))
+    behind = np.append(np.cumsum(coins(k)[::-1])[::-1], 0.0)
+    return min(1.0, 2 * float(coins(m) @ behind[np.clip(least, 0, k + 1)]))
 
 
 def holm(values: Sequence[float]) -> list[float]:

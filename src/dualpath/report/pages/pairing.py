@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dualpath.engine.evaluate import Evaluation
-from dualpath.engine.paired import Interval, paired_bootstrap
+from dualpath.engine.paired import Interval, mcnemar, paired_bootstrap
 from dualpath.errors import DualPathError
 from dualpath.report.pages.sources import Source
 
@@ -29,6 +29,11 @@ class Sides:
     only_first: int
     only_second: int
     neither: int
+
+    @property
+    def p(self) -> float:
+        """Of McNemar's exact test that neither is better."""
+        return mcnemar(self.only_first, self.only_second)
 
     @property
     def gaps(self) -> np.ndarray:
