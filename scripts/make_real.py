@@ -135,23 +135,25 @@ def read(job: Job) -> dict[str, Any] | None:
         return None
     figures = json.loads((job.folder / "folds.json").read_text())
     figures["runs"] = [json.loads((job.folder / f"fold{fold['fold']}" / "run.json").read_text()) for fold in figures["folds"]]
-    figures["seconds"] = [last_seconds(job.folder / f"fold{fold['fold']}") for fold in figures["folds"]]
-    return figures
+    ends = [last_epoch(job.folder / f"fold{fold['fold']}") for fold in figures["folds"]]
+    return figures | {"seconds": [end["seconds"] for end in ends], "steps": [end["step"] for end in ends]}
 
 
-def last_seconds(run: Path) -> float:
-    """What the training of a run took."""
+def last_epoch(run: Path) -> dict[str, Any]:
+    """The last line of a run's log that closes an epoch: steps made, seconds taken."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return max(line["seconds"] for line in lines if "epoch" in line and "loss" not in line)
+    return max((line for line in lines if "epoch" in line and "loss" not in line), key=lambda line: line["step"])
 
 
 def headline(data: tuple[str, Path], jobs: Sequence[Job]) -> str:
     """How many videos, classes and folds."""
     figures = next(found for job in jobs if job.data == data and (found := read(job)) is not None)
     told, runs = figures["data"], figures["runs"]
+    batch = runs[0]["settings"]["batch_size"] * runs[0]["settings"]["accumulate"]
     return (
         f"{told['videos']} videos of {told['groups']} groups, {told['classes']} classes (guessing "
-        f"{100 / told['classes']:.0f} %), {len(figures['folds'])} folds by group, {figures['protocol']}; {runs[0]['machine']}."
+        f"{100 / told['classes']:.0f} %), {len(figures['folds'])} folds by group, {figures['protocol']}; "
+        f"{figures['steps'][0]} steps of {batch} clips; {runs[0]['machine']}."
     )
 
 

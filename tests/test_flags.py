@@ -290,6 +290,8 @@ def test_names_that_say_something_else(words: str, settings: dict[str, str] | No
 
 def test_nearest() -> None:
     assert nearest("--batch-sise", ["--batch_size", "--epochs"]) == " (did you mean --batch_size?)"
+    for word in ("--class_weights", "--devices", "--init_form"):
+        assert nearest(word, ["--weights", "--views", "--num_frames"]) == ""
     assert nearest("trian", ["train", "demo"]) == " (did you mean train?)"
     assert nearest("moves-lft", ["moves-left", "moves-right"]) == " (did you mean moves-left?)"
     assert nearest("xyz", ["train", "demo"]) == ""

@@ -57,6 +57,8 @@ class Interrupted(Exception):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A question after the known name that is most like a word, if one is."""
-    names = {name.replace("-", "_"): name for name in known}
-    near = get_close_matches(word.replace("-", "_"), names, n=1, cutoff=0.6)
+    names = {name.lstrip("-").replace("-", "_"): name for name in known}
+    bare = word.lstrip("-").replace("-", "_")
+    # "devices" and "views" are alike to 0.67, a slip of the finger in a word of some length to more.
+    near = get_close_matches(bare, names, n=1, cutoff=0.75 if len(bare) > 4 else 0.6)
     return f" (did you mean {names[near[0]]}?)" if near else ""

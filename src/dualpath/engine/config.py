@@ -71,7 +71,7 @@ class TrainConfig:
     """
 
     epochs: int | None = None
-    min_steps: int = 200
+    min_steps: int = 400
     batch_size: int = 8
     accumulate: int = 1
     lr: float | None = None

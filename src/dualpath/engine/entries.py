@@ -11,7 +11,6 @@ import re
 from argparse import ArgumentError
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -21,7 +20,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from dualpath.engine.config import RunConfig
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, nearest
 from dualpath.methods import METHODS, MethodConfig, build_model, find_method
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import BackboneConfig, load_backbone
@@ -193,12 +192,7 @@ def _words(hint: Any) -> str:
 def _nearest(key: str, method: type[MethodConfig], parts: Iterable[object]) -> str:
     known = [f.name for f in fields(method)] + [f.name for part in parts for f in fields(part)]  # pyright: ignore[reportArgumentType]
     known += ["protocol", "views"]
-    near = get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.6)
-    return (
-        f" (did you mean {near[0]}?)"
-        if near
-        else f"; the method has {', '.join(f.name for f in fields(method)) or 'no options'}"
-    )
+    return nearest(key, known) or f"; the method has {', '.join(f.name for f in fields(method)) or 'no options'}"
 
 
 def check_entries(entries: Sequence[Entry], *, num_classes: int) -> dict[str, int]:
