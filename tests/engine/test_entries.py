@@ -35,7 +35,7 @@ def test_every_kind_of_setting_finds_its_place(tmp_path: Path) -> None:
     assert base.config.sampling == SamplingConfig(num_frames=8)
     assert narrow.config.options == DualPathConfig(grid=(2, 2), num_spatial_frames=4, bottleneck=16, positions="none")
     assert (narrow.config.transform.hflip, narrow.config.views.num_crops, narrow.config.backbone.image_size) == ("off", 3, 64)
-    assert (scaled.config.training.lr, scaled.config.training.peak_lr) == (None, 16 / 256)
+    assert (scaled.config.training.lr, scaled.config.training.peak_lr) == (None, 8 / 256)
     assert scaled.config.options == DualPathConfig(grid=(1, 4), num_spatial_frames=4)
     assert scaled.config.backbone.model_args == {"depth": 2}
     assert probe.config == replace(BASE, method="linear_probe", options=LinearProbeConfig())
