@@ -24,8 +24,11 @@ from typing import Any
 
 import yaml
 
+from dualpath.files import write_whole
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+METHODS_PAGE = DOCS / "methods.md"
 DUALPATH = [sys.executable, "-m", "dualpath.cli"]
 
 COMMON = shlex.split(
@@ -97,8 +100,8 @@ def run(*words: str) -> None:
         sys.exit(code)
 
 
-def write_sizes() -> None:
-    """Puts what `dualpath info` says between the marks of docs/methods.md."""
+def with_sizes(page: str) -> str:
+    """docs/methods.md with what `dualpath info` says between its marks."""
     words = [*DUALPATH, "info", "--method", "all", "--json"]
     told = json.loads(subprocess.run(words, check=True, cwd=ROOT, capture_output=True, text=True).stdout)
     rows = [
@@ -108,10 +111,7 @@ def write_sizes() -> None:
     ]
     head = "| method | trained, classifier included | share of all | GMACs a clip | memory a clip in training, estimated |"
     table = "\n".join([head, "|---|---|---|---|---|", *rows])
-    page = DOCS / "methods.md"
-    text = page.read_text()
-    marked = re.sub(r"<!-- table: sizes -->.*?<!-- end -->", f"<!-- table: sizes -->\n{table}\n<!-- end -->", text, flags=re.S)
-    page.write_text(marked)
+    return re.sub(r"<!-- table: sizes -->.*?<!-- end -->", f"<!-- table: sizes -->\n{table}\n<!-- end -->", page, flags=re.S)
 
 
 def draw_clips(work: Path, label_set: str) -> Path:
@@ -167,7 +167,7 @@ def main() -> None:
     options = parser.parse_args()
     wanted = options.only or ["sizes", "rates", *(section.name for section in SECTIONS)]
     if "sizes" in wanted:
-        write_sizes()
+        write_whole(METHODS_PAGE, with_sizes(METHODS_PAGE.read_text()))
     if "rates" in wanted:
         try_rates(options.work)
     for section in SECTIONS:
