@@ -60,7 +60,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, clips: Path, weights: Pat
 
 @pytest.mark.parametrize(
     ("accumulate", "step", "number", "code"),
-    [(1, 2, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 3, signal.SIGTERM, 143), (1, 6, signal.SIGTERM, 143)],
+    [(1, 2, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 3, signal.SIGHUP, 129), (1, 6, signal.SIGTERM, 143)],
     ids=["mid-epoch", "end of an epoch", "accumulating", "after the last step"],
 )
 def test_signal_and_resume_equal_an_uninterrupted_run(

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from dualpath.processes import child_context
 from dualpath.video.drawn import shapes
 from dualpath.video.drawn.label_sets import LABEL_SETS, LabelSet, find_label_set
 from dualpath.video.drawn.motions import PAIRS, motion_path
@@ -206,8 +206,7 @@ def render_folder(
             for number in range(count):
                 path = folder / split / name / f"{number:05d}.mp4"
                 jobs.append((str(path), name, (seed, split_number, label, number), label_set))
-    # Spawned, not forked: the caller may hold torch's threads.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=child_context()) as pool:
         for done, _ in enumerate(pool.map(_render_file, jobs, chunksize=8), 1):
             if progress is not None:
                 progress(done, len(jobs))
