@@ -34,6 +34,7 @@ from dualpath.data.scan import Refusal, ask, scan
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.processes import child_context
+from dualpath.settings import MOST_WORKERS, check_fields
 from dualpath.video.decode import read_frames
 from dualpath.video.decoding.places import find_place
 from dualpath.video.encode import EncodeConfig, Encoded
@@ -61,6 +62,7 @@ class BenchConfig:
     files: int = 16
 
     def __post_init__(self) -> None:
+        check_fields(self, workers=MOST_WORKERS)
         if not self.workers or min(self.workers) < 0 or len(set(self.workers)) != len(self.workers):
             raise DualPathError(f"workers are {list(self.workers)}; give different whole numbers, such as --workers 0,1,2")
         if not 0 < self.seconds < 3600:

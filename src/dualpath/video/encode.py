@@ -25,6 +25,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float64, UInt8
 
 from dualpath.errors import DualPathError, VideoError
+from dualpath.settings import MOST_PIXELS, check_fields
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.container import decoded, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
@@ -50,6 +51,7 @@ class EncodeConfig:
     crf: int = 18
 
     def __post_init__(self) -> None:
+        check_fields(self, short_side=MOST_PIXELS)
         if self.short_side < 2 or self.short_side % 2:
             raise DualPathError(f"short_side is {self.short_side}, but it must be an even number from 2 on")
         if self.key_frame_distance < 1:

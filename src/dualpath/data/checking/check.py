@@ -30,6 +30,7 @@ from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
+from dualpath.settings import MOST_FRAMES, MOST_WORKERS, check_fields
 from dualpath.video.inspect import Inspection, inspect
 
 CHECK, QUARANTINE = "check.json", "quarantine.csv"
@@ -55,6 +56,7 @@ class CheckConfig:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        check_fields(self, num_frames=MOST_FRAMES, workers=MOST_WORKERS)
         if self.num_frames < 1:
             raise DualPathError(f"num_frames is {self.num_frames}, but it must be at least 1")
         if not 0 <= self.max_bad_files <= 1:

@@ -167,6 +167,21 @@ def _bring(file: Path, *, alive: Callable[[], None]) -> None:
     make_room(keep=file)
 
 
+def has_digest(file: Path, digest: str) -> bool:
+    """Whether a file has this sha256. What was read once is not read again, until the file changes."""
+    told = file.stat()
+    state = f"{file.absolute()} {told.st_ino} {told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {digest}"
+    mark = cache_folder() / "checked" / hashlib.sha256(os.fsencode(state)).hexdigest()
+    if mark.exists():
+        return True
+    with file.open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != digest:
+            return False
+    with suppress(DualPathError, OSError):  # then it is read again next time
+        write_whole(mark, "")
+    return True
+
+
 def get(url: str) -> bytes:
     """The content of a small file.
 
