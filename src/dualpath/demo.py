@@ -23,7 +23,7 @@ from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import RunConfig, TrainConfig, default_workers, train
 from dualpath.errors import DualPathError
-from dualpath.files import check_new, write_whole
+from dualpath.files import check_new, owns_output, write_whole
 from dualpath.methods import count_parameters
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
@@ -64,6 +64,7 @@ class DrawConfig:
             raise DualPathError(f"seed is {self.seed}, but it must be 0 or more")
 
 
+@owns_output
 def draw(output: Path, config: DrawConfig | None = None) -> None:
     """Draws `train/<class>/*.mp4` and `test/<class>/*.mp4` into a new folder.
 
@@ -104,6 +105,7 @@ class DemoConfig:
             raise DualPathError(f"seed is {self.seed}, but it must be 0 or more")
 
 
+@owns_output
 def run_demo(output: Path, config: DemoConfig | None = None) -> dict[str, Any]:
     """Makes the folder: clips/, dualpath/ and linear_probe/ (runs), results.json, report.html.
 

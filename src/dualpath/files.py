@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import inspect
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from dualpath.errors import DualPathError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
@@ -80,3 +91,77 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise DualPathError(f"the output {path} cannot be a folder ({problem.strerror}); give another one") from problem
+
+
+def owns_output(function: Callable[P, T]) -> Callable[P, T]:
+    """While the function runs, no other process may run one of these with the same argument `output`, see `owned`."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def owning(*args: P.args, **kwargs: P.kwargs) -> T:
+        with owned(Path(signature.bind(*args, **kwargs).arguments["output"])):
+            return function(*args, **kwargs)
+
+    return owning
+
+
+@contextmanager
+def owned(output: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder for results, by a lock beside it: it outlasts the deletion of the folder.
+
+    The lock is the system's (flock), so it ends with its owner, however that ends. The file says who the owner is.
+
+    Raises:
+        DualPathError: the folder is in use, or there can be no such folder.
+    """
+    path = output.absolute().with_name(f".{output.absolute().name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path, output)
+    except PermissionError:
+        if not output.is_dir():
+            raise DualPathError(
+                f"the output {output} cannot be written: no permission in {path.parent}; give another one"
+            ) from None
+        lock = None  # a folder that was made for this user where he may make no other file
+    except OSError as problem:
+        raise DualPathError(f"the output {output} cannot be a folder ({problem.strerror}); give another one") from problem
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):
+                path.unlink()  # while it is locked: whoever has opened it looks again
+            os.close(lock)
+
+
+def _locked(path: Path, output: Path) -> int:
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or not os.path.samestat(os.fstat(lock), path.stat()):  # its owner has just ended
+                os.close(lock)
+                continue
+            host, command = socket.gethostname(), " ".join(sys.argv)
+            owner = {"host": host, "pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            os.ftruncate(lock, 0)
+            os.write(lock, json.dumps(owner).encode())
+            return lock
+        except BlockingIOError:
+            told = os.read(lock, 10_000)
+            os.close(lock)
+            raise DualPathError(
+                f"the output {output} is in use by {_owner(told)}; let it finish, end it, or give another folder"
+            ) from None
+        except OSError:
+            os.close(lock)
+            raise
+
+
+def _owner(told: bytes) -> str:
+    try:
+        owner = json.loads(told)
+        return f"process {owner['pid']} on {owner['host']}, since {owner['since']} ({owner['command']})"
+    except (ValueError, KeyError, TypeError):  # it has only just begun
+        return "another process"

@@ -17,7 +17,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from multiprocessing import popen_spawn_posix, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import IO, Any
+from typing import Any
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask a process to stop."""
@@ -105,7 +105,7 @@ class ChildContext(SpawnContext):
 class _Lasting:
     """A text stream from which nobody may read any more: what is written then is lost, without an error."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
