@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from dualpath.engine.cross_validation import cross_validate
 from dualpath.engine.data_verbs import check_files
 from dualpath.engine.train import train
 from dualpath.errors import DualPathError
-from dualpath.files import check_new, owned, whole_folder, write_whole
+from dualpath.files import check_new, create, owned, remove_temporary, temporary_beside, whole_folder, write_whole
 
 
 def test_a_folder_appears_with_all_that_is_in_it(tmp_path: Path) -> None:
@@ -130,3 +131,22 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
 def test_what_makes_a_folder_owns_it(tmp_path: Path, make: Callable[[Path], object]) -> None:
     with owned(tmp_path / "run"), pytest.raises(DualPathError, match="is in use by process"):
         make(tmp_path / "run")
+
+
+def test_links_in_the_place_of_temporary_files_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for name in (f".out.{os.getpid()}.tmp", ".out.tmp"):
+        (tmp_path / name).symlink_to(victim)
+    write_whole(tmp_path / "out", "new")
+    assert (tmp_path / "out").read_text() == "new"
+    with pytest.raises(FileExistsError):
+        create(tmp_path / f".out.{os.getpid()}.tmp")
+    names = {temporary_beside(tmp_path / "out").name for _ in range(100)}
+    assert len(names) == 100
+    assert victim.read_text() == "precious"
+    (temporary_beside(tmp_path / "out") / "within").mkdir(parents=True)
+    temporary_beside(tmp_path / "dir").symlink_to(tmp_path)
+    remove_temporary(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "victim"]
+    assert len(os.fsencode(temporary_beside(tmp_path / ("\u00e4" * 127)).name)) <= 255

@@ -7,12 +7,14 @@ import functools
 import inspect
 import json
 import os
+import secrets
 import shutil
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -31,11 +33,11 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
         DualPathError: the file cannot be written (no space, no permission); an older one is left as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with create(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -47,6 +49,26 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
             f"{path} could not be written ({problem.strerror or problem}); make room or choose another folder, "
             "what was there before is unchanged"
         ) from problem
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name that nobody can guess, and so nobody can have put a link there; `remove_temporary` finds it again."""
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")
+    return path.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
+
+
+def create(path: Path) -> BufferedRandom:
+    """Opens a file that is not there yet, to write and read it; never what a link leads to."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "w+b")
+
+
+def remove_temporary(folder: Path) -> None:
+    """Deletes what killed processes have left under temporary names, in a folder and those within it."""
+    for leftover in list(folder.rglob(".*.tmp")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def check_new(output: Path) -> None:
@@ -67,7 +89,7 @@ def whole_folder(output: Path) -> Iterator[Path]:
         DualPathError: `output` holds something, or cannot be written.
     """
     check_new(output)
-    draft = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}.tmp")
+    draft = temporary_beside(output.absolute())
     try:
         try:
             draft.mkdir(parents=True)

@@ -459,11 +459,25 @@ def test_a_failing_write_leaves_the_older_one(failing: int, saved: Saved, monkey
     assert [path.name for path in saved.folder.parent.iterdir()] == [saved.folder.name]
 
 
+def test_links_under_names_of_ours_lead_nowhere(saved: Saved, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / WEIGHTS).write_text("precious")
+    for name in (".best.new", ".best.old"):
+        (saved.folder.parent / name).symlink_to(victim)
+    save_checkpoint(saved.folder, saved.model, saved.spec)
+    (saved.folder.parent / ".best.old").symlink_to(victim)
+    saved.folder.rename(tmp_path / "away")
+    checkpoint.mend_checkpoint(saved.folder)
+    assert not saved.folder.exists()
+    assert (victim / WEIGHTS).read_text() == "precious"
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     before, real = contents(saved.folder), Path.rename
 
     def rename(path: Path, target: Path) -> Path:
-        if path.name.endswith(".new"):
+        if path.name.endswith(".tmp"):
             raise KeyboardInterrupt
         return real(path, target)
 

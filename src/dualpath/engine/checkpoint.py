@@ -23,7 +23,7 @@ from torch import nn
 from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.sharing import check_shared
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import make_folder, temporary_beside, write_whole
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import BackboneConfig, load_backbone
@@ -104,29 +104,33 @@ def save_checkpoint(folder: Path, model: nn.Module, spec: ModelSpec, *, beside: 
         "versions": versions(),
     }
     config[CONFIG_HASH] = hash_config(config)
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    fresh, old = temporary_beside(folder), folder.with_name(f".{folder.name}.old")
     mend_checkpoint(folder)
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    if old.is_symlink():
+        old.unlink()
+    shutil.rmtree(old, ignore_errors=True)
     try:
+        make_folder(folder.parent)
+        fresh.mkdir()
         write_whole(fresh / WEIGHTS, weights)
         write_whole(fresh / CONFIG, json.dumps(config, indent=2) + "\n")
         write_whole(fresh / CARD, _card(model, spec, backbone))
         for name, content in (beside or {}).items():
             write_whole(fresh / name, content)
-    except DualPathError:
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as problem:
+        raise DualPathError(f"{folder} could not be written ({problem.strerror}); make room or choose another one") from problem
+    finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def mend_checkpoint(folder: Path) -> None:
     """Brings the older checkpoint back if a kill came between the two renames that replace it."""
     old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
+    if old.is_dir() and not old.is_symlink() and not folder.exists():
         old.rename(folder)
 
 

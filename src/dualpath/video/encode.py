@@ -25,6 +25,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float64, UInt8
 
 from dualpath.errors import DualPathError, VideoError
+from dualpath.files import temporary_beside
 from dualpath.settings import MOST_PIXELS, check_fields
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.container import decoded, opened, packets
@@ -104,8 +105,7 @@ def reencode(source: str | Path, target: Path, *, config: EncodeConfig, start: i
     end = total if end is None else min(end, total) if end - total <= SLACK else end
     if not 0 <= start < end <= total:
         raise VideoError(source, f"frames {start} to {end} are wanted, but it has {total}")
-    draft = target.with_name(f".{target.stem}.{os.getpid()}.draft.tmp")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp")
+    draft, temporary = temporary_beside(target), temporary_beside(target)
     try:
         told = _encode(source, draft, config=config, start=start, end=end)
         with writing(target):

@@ -19,6 +19,7 @@ import av
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from dualpath.files import temporary_beside
 from dualpath.processes import child_context
 from dualpath.video.drawn import shapes
 from dualpath.video.drawn.label_sets import LABEL_SETS, LabelSet, find_label_set
@@ -156,7 +157,7 @@ _X264 = {"preset": "veryfast", "crf": "25", "x264-params": "mbtree=0"}
 
 def write_video(path: Path, frames: np.ndarray, rate: int) -> None:
     """Writes uint8 (T, H, W, 3) RGB frames with even H and W as H.264 in MP4, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_beside(path)
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(rate), options=_X264)
