@@ -17,7 +17,8 @@ from dualpath.cli import main
 from dualpath.data.clips import KeyedClips
 from dualpath.data.watched import ClipLoader, WorkersLost
 from dualpath.engine.state import read_position
-from dualpath.processes import STOPS, child_context, lasting_stderr
+from dualpath.processes import STOPS, child_context
+from dualpath.terminal import plain_streams
 from runs import at_step, flags
 
 TIMEOUT = 120
@@ -194,7 +195,7 @@ def test_stderr_that_nobody_reads_is_no_error(monkeypatch: pytest.MonkeyPatch) -
     os.close(read)
     with os.fdopen(write, "w", buffering=1) as gone:
         monkeypatch.setattr(sys, "stderr", gone)
-        with lasting_stderr():
+        with plain_streams():
             print("nobody", file=sys.stderr)
             print("reads this", file=sys.stderr)
         print("and it stays usable", file=gone)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.imports import import_late
 from dualpath.memory import keep_memory, uncollected
-from dualpath.processes import lasting_stderr
+from dualpath.terminal import plain_streams
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (one sentence on stderr),
         128 + n stopped by signal n.
     """
-    with lasting_stderr():
+    with plain_streams():
         return _main(list(sys.argv[1:] if argv is None else argv))
 
 

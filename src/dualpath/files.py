@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -69,6 +70,16 @@ def remove_temporary(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def csv_cell(text: str) -> str:
+    """A name for a CSV file, with an apostrophe before what a spreadsheet would take for a formula; see `cell_text`."""
+    return f"'{text}" if re.match(r"'*[=+\-@\t\r]", text) else text
+
+
+def cell_text(cell: str) -> str:
+    """The name that `csv_cell` was given."""
+    return cell[1:] if re.match(r"'+[=+\-@\t\r]", cell) else cell
 
 
 def check_new(output: Path) -> None:

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent and are not stopped by signals to its group, and a stderr that may go away.
+"""Child processes that end with their parent and are not stopped by signals to its group.
 
 Ctrl-C, a terminal that is closed, systemd, Slurm and containers signal whole groups of processes. The parent alone decides
 what happens then: it finishes what it does and ends its children, with SIGKILL, because they hold nothing that could be lost.
@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager
 from multiprocessing import popen_spawn_posix, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -100,37 +100,3 @@ class ChildContext(SpawnContext):
     """multiprocessing's context of such processes."""
 
     Process = ChildProcess
-
-
-class _Lasting:
-    """A text stream from which nobody may read any more: what is written then is lost, without an error."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with self._lasting():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with self._lasting():
-            self._stream.flush()
-
-    @contextmanager
-    def _lasting(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:  # a closed terminal, a pipe whose reader has ended, a full disk
-            with suppress(OSError, ValueError):  # what is left in its buffer must not fail either, when Python ends
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextmanager
-def lasting_stderr() -> Iterator[None]:
-    """Nothing fails because stderr, which holds no results, cannot be written to: `2>&1 | tee log` gets the signals too."""
-    with redirect_stderr(_Lasting(sys.stderr)):  # pyright: ignore[reportArgumentType]
-        yield

@@ -37,7 +37,8 @@ from dualpath.errors import DualPathError, Interrupted
 from dualpath.files import write_whole
 from dualpath.methods import find_method
 from dualpath.nn.zoo import BackboneConfig
-from dualpath.processes import end_with_parent, lasting_stderr
+from dualpath.processes import end_with_parent
+from dualpath.terminal import plain_streams
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
@@ -308,6 +309,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with lasting_stderr():
+    with plain_streams():
         code = main()
     sys.exit(code)

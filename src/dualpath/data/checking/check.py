@@ -29,7 +29,7 @@ from dualpath.data.checking.records import FILES, VERSION, Record, appending, re
 from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import csv_cell, write_whole
 from dualpath.settings import MOST_FRAMES, MOST_WORKERS, check_fields
 from dualpath.video.inspect import Inspection, inspect
 
@@ -158,7 +158,8 @@ class Check:
     def write(self, folder: Path) -> None:
         """check.json and quarantine.csv, each whole or not at all."""
         out = io.StringIO()
-        csv.writer(out).writerows([("path", "reason"), *self.bad.items(), *self.bad_segments.items()])
+        rows = [("path", "reason"), *self.bad.items(), *self.bad_segments.items()]
+        csv.writer(out).writerows(map(csv_cell, row) for row in rows)
         write_whole(folder / QUARANTINE, out.getvalue().encode("utf-8", "surrogateescape"))
         write_whole(folder / CHECK, json.dumps(self.as_json(), indent=2) + "\n")
 
