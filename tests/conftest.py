@@ -3,12 +3,21 @@
 The session's fixtures are one tiny data set and one run on it, which several modules look at and none changes.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("dualpath", "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is written into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUALPATH_SHARD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

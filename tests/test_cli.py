@@ -215,7 +215,7 @@ def test_info(refused: Refused, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(*words, "--method", "all", "--bottleneck", 3).startswith("--bottleneck is an option of dualpath")
     assert refused(*words, "--weights", "file") == "unknown option --weights; see dualpath info --help"
     assert refused("info", "--num-classes", 1) == "num_classes is 1, but it must be at least 2"
-    assert refused("info", "--precision", "auto").startswith("--precision auto: expected is one of 'bf16', 'fp32'")
+    assert refused("info", "--precision", "auto").startswith("--precision auto: expected is one of bf16, fp32")
 
 
 @pytest.mark.parametrize(
@@ -322,9 +322,9 @@ def test_files_that_are_no_videos(train_words: Callable[..., list[Any]], refused
         (["--lr", "fast"], "--lr fast: expected is a number; see dualpath train --help"),
         (["--lr", "-1"], "lr is -1.0, but it must be a number above 0"),
         (["--grid", "2"], "--grid 2: expected is two whole numbers, such as 4x4; see dualpath train --help"),
-        (["--hflip", "maybe"], "--hflip maybe: expected is one of 'auto', 'on', 'off'; see dualpath train --help"),
+        (["--hflip", "maybe"], "--hflip maybe: expected is one of auto, on, off; see dualpath train --help"),
         (["--workers", "-7"], "workers is -7, but it must be 0 or more, or -1 for a choice by the machine"),
-        (["--val-fraction", "1.5"], "val_fraction is 1.5; it must be at least 0 and less than 1"),
+        (["--val-fraction", "1.5"], "val_fraction is 1.5, but it must be at least 0 and below 1"),
         (
             ["--gradient-checkpointing", "maybe"],
             "--gradient_checkpointing maybe: expected is true or false; see dualpath train",
@@ -449,7 +449,9 @@ def checkpoint(trained: Path, tmp_path: Path) -> Path:
 
 def edit(checkpoint: Path, **changes: Any) -> None:
     path = checkpoint / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    config = json.loads(path.read_text()) | changes
+    config.pop("config_sha256", None)  # as older versions wrote it
+    path.write_text(json.dumps(config))
 
 
 def test_damaged_checkpoints(checkpoint: Path, clips: Path, refused: Refused) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.imports import import_late
 from dualpath.memory import keep_memory, uncollected
+from dualpath.terminal import plain_streams
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -58,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         (one sentence on stderr),
         128 + n stopped by signal n.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    with plain_streams():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0

@@ -23,12 +23,13 @@ from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import RunConfig, TrainConfig, default_workers, train
 from dualpath.errors import DualPathError
-from dualpath.files import check_new, write_whole
+from dualpath.files import check_new, owns_output, write_whole
 from dualpath.methods import count_parameters
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig
 from dualpath.report.pages.demo import write_report
+from dualpath.settings import check_fields
 from dualpath.video.drawn.label_sets import find_label_set
 from dualpath.video.drawn.synthetic import CLASSES, render_clip, render_folder, write_video
 from dualpath.video.protocols import ViewsConfig
@@ -54,12 +55,16 @@ class DrawConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         find_label_set(self.label_set)
         for name in ("train_clips", "test_clips"):
             if getattr(self, name) < 1:
                 raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        if self.seed < 0:
+            raise DualPathError(f"seed is {self.seed}, but it must be 0 or more")
 
 
+@owns_output
 def draw(output: Path, config: DrawConfig | None = None) -> None:
     """Draws `train/<class>/*.mp4` and `test/<class>/*.mp4` into a new folder.
 
@@ -92,11 +97,15 @@ class DemoConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("train_clips", "test_clips", "epochs"):
             if getattr(self, name) < 1:
                 raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        if self.seed < 0:
+            raise DualPathError(f"seed is {self.seed}, but it must be 0 or more")
 
 
+@owns_output
 def run_demo(output: Path, config: DemoConfig | None = None) -> dict[str, Any]:
     """Makes the folder: clips/, dualpath/ and linear_probe/ (runs), results.json, report.html.
 

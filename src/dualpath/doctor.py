@@ -128,6 +128,6 @@ def render(findings: list[dict[str, Any]]) -> str:
     table = Table("what", "state", "detail")
     for finding in findings:
         table.add_row(finding["what"], finding["state"], finding["detail"])
-    console = Console(file=io.StringIO(), width=140)
+    console = Console(file=io.StringIO(), width=140, markup=False, emoji=False)
     console.print(table)
     return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]

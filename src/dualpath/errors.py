@@ -43,7 +43,7 @@ class FetchError(DualPathError):
 
 
 class Interrupted(Exception):
-    """A run was asked to stop (Ctrl-C, SIGTERM) and has left its state behind.
+    """A run was asked to stop (Ctrl-C, SIGTERM, SIGHUP) and has left its state behind.
 
     Attributes:
         signum: the signal; the command line's exit code is 128 + signum.

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import inspect
+import json
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from dualpath.errors import DualPathError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
@@ -20,11 +34,11 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
         DualPathError: the file cannot be written (no space, no permission); an older one is left as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with create(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -36,6 +50,36 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
             f"{path} could not be written ({problem.strerror or problem}); make room or choose another folder, "
             "what was there before is unchanged"
         ) from problem
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name that nobody can guess, and so nobody can have put a link there; `remove_temporary` finds it again."""
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")
+    return path.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
+
+
+def create(path: Path) -> BufferedRandom:
+    """Opens a file that is not there yet, to write and read it; never what a link leads to."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "w+b")
+
+
+def remove_temporary(folder: Path) -> None:
+    """Deletes what killed processes have left under temporary names, in a folder and those within it."""
+    for leftover in list(folder.rglob(".*.tmp")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def csv_cell(text: str) -> str:
+    """A name for a CSV file, with an apostrophe before what a spreadsheet would take for a formula; see `cell_text`."""
+    return f"'{text}" if re.match(r"'*[=+\-@\t\r]", text) else text
+
+
+def cell_text(cell: str) -> str:
+    """The name that `csv_cell` was given."""
+    return cell[1:] if re.match(r"'+[=+\-@\t\r]", cell) else cell
 
 
 def check_new(output: Path) -> None:
@@ -56,7 +100,7 @@ def whole_folder(output: Path) -> Iterator[Path]:
         DualPathError: `output` holds something, or cannot be written.
     """
     check_new(output)
-    draft = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}.tmp")
+    draft = temporary_beside(output.absolute())
     try:
         try:
             draft.mkdir(parents=True)
@@ -80,3 +124,77 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise DualPathError(f"the output {path} cannot be a folder ({problem.strerror}); give another one") from problem
+
+
+def owns_output(function: Callable[P, T]) -> Callable[P, T]:
+    """While the function runs, no other process may run one of these with the same argument `output`, see `owned`."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def owning(*args: P.args, **kwargs: P.kwargs) -> T:
+        with owned(Path(signature.bind(*args, **kwargs).arguments["output"])):
+            return function(*args, **kwargs)
+
+    return owning
+
+
+@contextmanager
+def owned(output: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder for results, by a lock beside it: it outlasts the deletion of the folder.
+
+    The lock is the system's (flock), so it ends with its owner, however that ends. The file says who the owner is.
+
+    Raises:
+        DualPathError: the folder is in use, or there can be no such folder.
+    """
+    path = output.absolute().with_name(f".{output.absolute().name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path, output)
+    except PermissionError:
+        if not output.is_dir():
+            raise DualPathError(
+                f"the output {output} cannot be written: no permission in {path.parent}; give another one"
+            ) from None
+        lock = None  # a folder that was made for this user where he may make no other file
+    except OSError as problem:
+        raise DualPathError(f"the output {output} cannot be a folder ({problem.strerror}); give another one") from problem
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):
+                path.unlink()  # while it is locked: whoever has opened it looks again
+            os.close(lock)
+
+
+def _locked(path: Path, output: Path) -> int:
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or not os.path.samestat(os.fstat(lock), path.stat()):  # its owner has just ended
+                os.close(lock)
+                continue
+            host, command = socket.gethostname(), " ".join(sys.argv)
+            owner = {"host": host, "pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            os.ftruncate(lock, 0)
+            os.write(lock, json.dumps(owner).encode())
+            return lock
+        except BlockingIOError:
+            told = os.read(lock, 10_000)
+            os.close(lock)
+            raise DualPathError(
+                f"the output {output} is in use by {_owner(told)}; let it finish, end it, or give another folder"
+            ) from None
+        except OSError:
+            os.close(lock)
+            raise
+
+
+def _owner(told: bytes) -> str:
+    try:
+        owner = json.loads(told)
+        return f"process {owner['pid']} on {owner['host']}, since {owner['since']} ({owner['command']})"
+    except (ValueError, KeyError, TypeError):  # it has only just begun
+        return "another process"

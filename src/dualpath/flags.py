@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import zip_longest
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from dualpath.errors import DualPathError, nearest
+from dualpath.settings import expected, without_none
 
 if TYPE_CHECKING:
     from dualpath.engine.verbs import Judged
@@ -38,7 +38,6 @@ PROTOCOL = "take clips as dense-16x4, segment-8 .. do; by default as in the trai
 """Help of --protocol where a checkpoint says how clips are taken."""
 
 _BOOLEANS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
-_COUNTS = {2: "two ", 3: "three ", 4: "four "}
 
 
 class Parser(ArgumentParser):
@@ -224,7 +223,7 @@ class Parser(ArgumentParser):
             flag, kinds = f"--{wrong[1]}", self._flags()
             if flag in kinds:
                 value = self._value_of(flag)
-                return f"{flag}{'' if value is None else f' {value}'}: expected is {_expected(kinds[flag])}"
+                return f"{flag}{'' if value is None else f' {value}'}: expected is {expected(kinds[flag])}"
         return text[:400]
 
     def _knows(self, word: str) -> bool:
@@ -295,7 +294,7 @@ def plain_flag(word: str) -> tuple[str, str, str]:
 
 def _plain_value(value: str, kind: Any) -> str:
     """The short forms of a value as YAML."""
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if kind is bool:
         return _BOOLEANS.get(value, value)
     if get_origin(kind) is tuple and re.fullmatch(r"\d+([x,]\d+)*", value):
@@ -305,32 +304,8 @@ def _plain_value(value: str, kind: Any) -> str:
     return value
 
 
-def _without_none(kind: Any) -> Any:
-    if get_origin(kind) in (Union, UnionType):
-        (kind, *more) = [choice for choice in get_args(kind) if choice is not type(None)]
-        return kind if not more else str
-    return kind
-
-
-def _expected(kind: Any) -> str:
-    kind = _without_none(kind)
-    simple = {int: "a whole number", float: "a number", bool: "true or false"}
-    if kind in simple:
-        return simple[kind]
-    match get_origin(kind), get_args(kind):
-        case (origin, choices) if origin is Literal:
-            return f"one of {', '.join(map(repr, choices))}"
-        case (origin, (*_, last)) if origin is tuple and last is Ellipsis:
-            return "whole numbers, such as 4x4"
-        case (origin, items) if origin is tuple:
-            return f"{_COUNTS.get(len(items), '')}whole numbers, such as {'x'.join(['4'] * len(items))}"
-        case (origin, _) if origin is dict:
-            return "names with whole numbers, such as depth=2,embed_dim=64"
-    return "a value"
-
-
 def _metavar(kind: Any) -> str:
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
     if get_origin(kind) is tuple:

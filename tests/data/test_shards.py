@@ -187,6 +187,18 @@ def test_damaged_shards_are_all_named(packed, tmp_path):
     assert len(problem.value.problems) == 3
 
 
+def test_a_bit_of_a_local_shard_is_missed_too(packed, tmp_path):
+    folder = tmp_path / "shards"
+    shutil.copytree(packed, folder)
+    read_manifest(folder)  # from now on known to be whole
+    path = folder / "train-000000.tar"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"train-000000\.tar is damaged: its {len(content)} bytes are not those that shards"):
+        read_manifest(folder)
+
+
 @settings(max_examples=40)
 @given(st.binary(max_size=60) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,12 +20,14 @@ from dualpath.engine import checkpoint
 from dualpath.engine.checkpoint import (
     CARD,
     CONFIG,
+    CONFIG_HASH,
     FORMAT,
     WEIGHTS,
     ModelSpec,
     find_checkpoint,
     load_checkpoint,
     load_trained,
+    read_config,
     save_checkpoint,
 )
 from dualpath.errors import DualPathError
@@ -55,7 +58,8 @@ class Saved:
         return json.loads((self.folder / CONFIG).read_text())
 
     def write_config(self, config: Any) -> None:
-        (self.folder / CONFIG).write_text(json.dumps(config))
+        """As older versions did, without its hash."""
+        (self.folder / CONFIG).write_text(json.dumps({key: value for key, value in config.items() if key != CONFIG_HASH}))
 
     def write_tensors(self, content: bytes) -> None:
         """Other weights, with the config made to agree."""
@@ -291,6 +295,39 @@ def test_damaged_json_is_refused(text: str, saved: Saved) -> None:
     assert str(saved.folder / CONFIG) in refused(saved, r"is damaged .* restore it or train again")
 
 
+def test_no_flipped_bit_of_the_configuration_is_read(saved: Saved) -> None:
+    path = saved.folder / CONFIG
+    data, wanted = path.read_bytes(), read_config(saved.folder)
+    del wanted[CONFIG_HASH]
+    for place in range(len(data)):
+        for bit in (1, 8, 64):
+            path.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
+            try:
+                found = read_config(saved.folder)
+            except DualPathError:
+                continue
+            known = {key: found.get(key) for key in wanted}
+            assert known == wanted, (place, bit)  # between the values, or in the name of the hash
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        ("preprocessing", "std", [0.5, 0, 0.5], "three numbers above 0"),
+        ("preprocessing", "std", [0.5, float("nan"), 0.5], "three numbers above 0"),
+        ("preprocessing", "mean", [0.5, float("inf"), 0.5], "not three numbers"),
+        ("preprocessing", "size", 96, "speaks of pictures of 96 pixels, but its backbone takes 128"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_without_a_hash_too(
+    saved: Saved, part: str, key: str, value: object, said: str
+) -> None:
+    config = saved.config()
+    config[part][key] = value
+    saved.write_config(config)
+    assert str(saved.folder / CONFIG) in refused(saved, re.escape(said))
+
+
 def test_json_that_is_not_utf8_is_refused(saved: Saved) -> None:
     (saved.folder / CONFIG).write_bytes(b'{"format": "\xff"}')
     refused(saved, "is damaged")
@@ -422,11 +459,25 @@ def test_a_failing_write_leaves_the_older_one(failing: int, saved: Saved, monkey
     assert [path.name for path in saved.folder.parent.iterdir()] == [saved.folder.name]
 
 
+def test_links_under_names_of_ours_lead_nowhere(saved: Saved, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / WEIGHTS).write_text("precious")
+    for name in (".best.new", ".best.old"):
+        (saved.folder.parent / name).symlink_to(victim)
+    save_checkpoint(saved.folder, saved.model, saved.spec)
+    (saved.folder.parent / ".best.old").symlink_to(victim)
+    saved.folder.rename(tmp_path / "away")
+    checkpoint.mend_checkpoint(saved.folder)
+    assert not saved.folder.exists()
+    assert (victim / WEIGHTS).read_text() == "precious"
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     before, real = contents(saved.folder), Path.rename
 
     def rename(path: Path, target: Path) -> Path:
-        if path.name.endswith(".new"):
+        if path.name.endswith(".tmp"):
             raise KeyboardInterrupt
         return real(path, target)
 

@@ -43,6 +43,16 @@ def test_predict_and_evaluate_agree(model: VideoClassifier, clips: Path) -> None
         assert [found[name] for name in model.classes] == pytest.approx(row.tolist(), rel=1e-5)
 
 
+def test_scores_that_are_no_numbers_are_an_error(trained: Path, clips: Path) -> None:
+    broken = dualpath.load(trained, precision="fp32")
+    dict(broken.model.named_parameters())["head.out.bias"].data[0] = float("nan")
+    videos = read_manifest(clips).split("val")
+    with pytest.raises(DualPathError, match=r"scores are no numbers \(NaN\)"):
+        broken.predict(videos[0].path)
+    with pytest.raises(DualPathError, match=r"scores are no numbers \(NaN\)"):  # and no video that cannot be decoded
+        evaluate(broken, videos, batch_size=4, workers=0)
+
+
 def test_run_folder_means_its_best(trained: Path, clips: Path, model: VideoClassifier) -> None:
     video = clips / "val" / "red" / "1.mp4"
     assert dualpath.load(trained / "best", precision="fp32").predict(video) == model.predict(video)

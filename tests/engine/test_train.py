@@ -28,7 +28,7 @@ from dualpath.engine.learner import losses_of
 from dualpath.engine.log import read_log
 from dualpath.engine.recorded import read_summary
 from dualpath.engine.schedule import Schedule, draw_seed, make_schedule
-from dualpath.engine.state import read_position
+from dualpath.engine.state import read_position, read_state
 from dualpath.engine.train import train
 from dualpath.engine.verbs import Judged, evaluate_data
 from dualpath.errors import DualPathError, Interrupted
@@ -60,7 +60,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, clips: Path, weights: Pat
 
 @pytest.mark.parametrize(
     ("accumulate", "step", "number", "code"),
-    [(1, 2, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 3, signal.SIGTERM, 143), (1, 6, signal.SIGTERM, 143)],
+    [(1, 2, signal.SIGTERM, 143), (1, 3, signal.SIGINT, 130), (2, 3, signal.SIGHUP, 129), (1, 6, signal.SIGTERM, 143)],
     ids=["mid-epoch", "end of an epoch", "accumulating", "after the last step"],
 )
 def test_signal_and_resume_equal_an_uninterrupted_run(
@@ -109,6 +109,27 @@ def test_exit_code_and_sentence_of_the_command_line(
     assert capsys.readouterr().err.endswith(
         f"the run in {tmp_path / 'run'} is complete (1 epochs), nothing to resume; give more --epochs to make it longer\n"
     )
+
+
+def test_no_damaged_state_is_resumed(straight: Callable[[int], Path], tmp_path: Path) -> None:
+    """Bits flipped all over the file, header and tensors, and parts of it overwritten."""
+    data = (straight(1) / FINAL).read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    places = [*range(0, 8), *range(8, header, header // 97), *range(header, len(data), len(data) // 23), len(data) - 1]
+    wanted = read_state(straight(1), tensors=True)
+    for place in places:
+        for damage in (bytes([data[place] ^ 4]), bytes(16)):
+            damaged = data[:place] + damage + data[place + len(damage) :]
+            (tmp_path / FINAL).write_bytes(damaged[: len(data)])
+            try:
+                found = read_state(tmp_path, tensors=True)
+            except DualPathError:
+                continue
+            assert replace(found, tensors={}) == replace(wanted, tensors={}), place
+            assert all(torch.equal(found.tensors[name], value) for name, value in wanted.tensors.items()), place
+    (tmp_path / FINAL).write_bytes(data[:-1])
+    with pytest.raises(DualPathError, match=r"is damaged .* train into another folder, with --init_from .*last if that"):
+        read_position(tmp_path)
 
 
 KILLED = """

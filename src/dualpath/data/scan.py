@@ -9,7 +9,6 @@ named, and another child goes on with the rest.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
@@ -19,12 +18,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
+from dualpath.processes import child_context
 from dualpath.video.decoding.places import find_place
 
 FEW = 8  # so few files are counted sooner than a second child has started
@@ -194,9 +193,9 @@ class _Child:
     """One child process, the parent's end of its pipe, and the file it has in hand."""
 
     def __init__(self, do: Callable[[Any], Any], seconds: float) -> None:
-        context = multiprocessing.get_context("spawn")  # a forked child inherits locks of FFmpeg's and torch's threads
+        context = child_context()
         self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, do), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, do), daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends when the child does
         self.seconds = self.limit = seconds
@@ -258,7 +257,6 @@ def _size(thing: Any) -> int:
 
 def _serve(pipe: Connection, do: Callable[[Any], Any]) -> None:
     """The child: answers for each thing, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children
     pipe.send("ready")
     while True:
         try:

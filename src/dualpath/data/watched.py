@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 from dualpath.data.batches import Shards
 from dualpath.data.clips import KeyedClips, TestClips
 from dualpath.errors import DualPathError, FetchError
+from dualpath.processes import child_context
 
 STALL_SECONDS, STALL_SECONDS_A_CLIP = 180.0, 15.0
 """So long may a batch take, the start of the workers included, before they are taken for hanging."""
@@ -59,8 +59,7 @@ class ClipLoader(DataLoader[Any]):
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=persistent and workers > 0,
-            # A forked child inherits the locks of threads that it does not have: with decoders it hangs.
-            multiprocessing_context="spawn" if workers else None,
+            multiprocessing_context=child_context() if workers else None,
             worker_init_fn=_start_worker,
             # DataLoader draws a number at each start: from its own source, or how often a run was resumed would show
             # in the next dropout mask.
@@ -78,18 +77,24 @@ class ClipLoader(DataLoader[Any]):
                     batch = next(batches)
             except StopIteration:
                 return
-            except RuntimeError as problem:
-                if not re.match(r"DataLoader worker \(pid", str(problem)):
+            except (RuntimeError, OSError, EOFError) as problem:
+                if not self._is_loss(problem):
                     raise
                 self._end_children()  # the others are of no use without it
                 raise WorkersLost(
-                    f"a decoding process was ended from outside, crashed or hung ({problem}); look at the memory, lower "
-                    "--workers"
+                    f"a decoding process was ended from outside, crashed or hung ({str(problem) or type(problem).__name__}); "
+                    "look at the memory, lower --workers"
                 ) from problem
             # DataLoader itself would rebuild a worker's exception from a traceback in text.
             if isinstance(batch, FetchError):
                 raise batch
             yield batch
+
+    def _is_loss(self, problem: Exception) -> bool:
+        """Whether a worker has ended: torch says so, or what the worker had announced cannot be fetched from it any more."""
+        if isinstance(problem, RuntimeError):
+            return str(problem).startswith("DataLoader worker (pid")
+        return bool(self._children) and "in DataLoader worker process" not in str(problem)  # raised there and told here
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -119,6 +124,5 @@ def _calm(before: Any) -> None:
 
 
 def _start_worker(worker: int) -> None:
-    # Ctrl-C reaches the whole group: workers go on until the training process, which writes a checkpoint, ends them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    del worker
     torch.set_num_threads(1)  # the workers are the parallelism

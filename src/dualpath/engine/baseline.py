@@ -32,7 +32,7 @@ from dualpath.engine.predict import VideoClassifier
 from dualpath.engine.prepare import check_output, default_workers, read_data, usable
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import owns_output, write_whole
 from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig, ReadOut
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import load_backbone
@@ -151,6 +151,7 @@ def measure_baseline(
     return results
 
 
+@owns_output
 def baseline_data(data: Path, output: Path, config: RunConfig, *, checked: Path | None = None) -> dict[str, dict[str, Any]]:
     """Measures the baseline of a data set without a training; leaves baseline.json and the better probe's checkpoint.
 

@@ -33,6 +33,8 @@ from dualpath.data.preparing.prepare import encode_job
 from dualpath.data.scan import Refusal, ask, scan
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
+from dualpath.processes import child_context
+from dualpath.settings import MOST_WORKERS, check_fields
 from dualpath.video.decode import read_frames
 from dualpath.video.decoding.places import find_place
 from dualpath.video.encode import EncodeConfig, Encoded
@@ -60,6 +62,7 @@ class BenchConfig:
     files: int = 16
 
     def __post_init__(self) -> None:
+        check_fields(self, workers=MOST_WORKERS)
         if not self.workers or min(self.workers) < 0 or len(set(self.workers)) != len(self.workers):
             raise DualPathError(f"workers are {list(self.workers)}; give different whole numbers, such as --workers 0,1,2")
         if not 0 < self.seconds < 3600:
@@ -315,7 +318,7 @@ class _Ready(Dataset[Tensor]):
 
 def _transfer_rate(dataset: TrainClips, config: BenchConfig) -> float:
     shape = (config.batch_size, dataset.sampling.num_frames, 3, dataset.size, dataset.size)
-    ready = DataLoader(_Ready(shape, _HANDED_OVER), batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    ready = DataLoader(_Ready(shape, _HANDED_OVER), batch_size=None, num_workers=1, multiprocessing_context=child_context())
     return _clips_a_second(ready, 1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import shutil
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +23,7 @@ from torch import nn
 from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.sharing import check_shared
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import make_folder, temporary_beside, write_whole
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import BackboneConfig, load_backbone
@@ -30,6 +31,8 @@ from dualpath.video.sampling import SamplingConfig
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
 FORMAT = 1
+CONFIG_HASH = "config_sha256"
+"""Key in adapter_config.json: `hash_config` of all else in it; missing in checkpoints of older versions."""
 
 
 @dataclass(frozen=True)
@@ -100,29 +103,34 @@ def save_checkpoint(folder: Path, model: nn.Module, spec: ModelSpec, *, beside: 
         "sha256": hashlib.sha256(weights).hexdigest(),
         "versions": versions(),
     }
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    config[CONFIG_HASH] = hash_config(config)
+    fresh, old = temporary_beside(folder), folder.with_name(f".{folder.name}.old")
     mend_checkpoint(folder)
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    if old.is_symlink():
+        old.unlink()
+    shutil.rmtree(old, ignore_errors=True)
     try:
+        make_folder(folder.parent)
+        fresh.mkdir()
         write_whole(fresh / WEIGHTS, weights)
         write_whole(fresh / CONFIG, json.dumps(config, indent=2) + "\n")
         write_whole(fresh / CARD, _card(model, spec, backbone))
         for name, content in (beside or {}).items():
             write_whole(fresh / name, content)
-    except DualPathError:
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as problem:
+        raise DualPathError(f"{folder} could not be written ({problem.strerror}); make room or choose another one") from problem
+    finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def mend_checkpoint(folder: Path) -> None:
     """Brings the older checkpoint back if a kill came between the two renames that replace it."""
     old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
+    if old.is_dir() and not old.is_symlink() and not folder.exists():
         old.rename(folder)
 
 
@@ -164,6 +172,11 @@ def load_checkpoint(
     tensors = read_tensors(folder, config.get("sha256"))
     if backbone is None:
         backbone = load_backbone(spec.backbone, dtype=dtype or torch.float32)
+        if backbone.size != config["preprocessing"]["size"]:
+            raise DualPathError(
+                f"{folder / CONFIG} speaks of pictures of {config['preprocessing']['size']} pixels, but its backbone takes "
+                f"{backbone.size}; restore it or train again"
+            )
         backbone.normalise_with(*(tuple(config["preprocessing"][key]) for key in ("mean", "std")))
     else:
         check_shared(backbone, folder=folder, wanted=spec.backbone, stored=config, trained=tensors, dtype=dtype)
@@ -206,6 +219,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if CONFIG_HASH in config and config[CONFIG_HASH] != hash_config(config):
+            raise ValueError("it holds something else than was written")
         if config["format"] != FORMAT:
             raise DualPathError(
                 f"{folder / CONFIG} has format {config['format']}, this version of dualpath reads {FORMAT}; "
@@ -213,13 +228,22 @@ def read_config(folder: Path) -> dict[str, Any]:
             )
         if not config["backbone"]["sha256"]:
             raise KeyError("sha256")
-        for key in ("mean", "std"):
+        for key, above in (("mean", -math.inf), ("std", 0.0)):
             colours = config["preprocessing"][key]
-            if len(colours) != 3 or not all(isinstance(value, int | float) for value in colours):
-                raise TypeError(f"{key} is {colours}, not three numbers")
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError) as problem:
+            numbers = len(colours) == 3 and all(isinstance(value, int | float) for value in colours)
+            if not numbers or not all(above < value < math.inf for value in colours):
+                raise TypeError(f"{key} is {colours}, not three numbers{' above 0' if key == 'std' else ''}")
+    except DualPathError:
+        raise
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OSError) as problem:
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
     return config
+
+
+def hash_config(config: dict[str, Any]) -> str:
+    """sha256 over what adapter_config.json holds beside this hash, however it is laid out."""
+    rest = {key: value for key, value in config.items() if key != CONFIG_HASH}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_spec(folder: Path, config: dict[str, Any], *, weights: str | None = None) -> ModelSpec:
@@ -260,6 +284,8 @@ def read_spec(folder: Path, config: dict[str, Any], *, weights: str | None = Non
         )
     except (KeyError, TypeError, AttributeError) as problem:
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
+    except DualPathError as problem:  # of a dataclass or the methods' list
+        raise DualPathError(f"{folder / CONFIG}: {problem}; restore it or train again") from problem
 
 
 def _data_split(spec: ModelSpec) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import FrameType
 from dualpath.engine.log import LOG
 from dualpath.engine.one_run import Job
 from dualpath.errors import DualPathError, Interrupted
+from dualpath.processes import STOPS, stops_heard
 
 LOOK_SECONDS = 0.25
 TAIL = 4096  # bytes of a log or of a child's output that are looked at
@@ -31,7 +31,7 @@ def run_in_child(job: Job, output: Path, *, progress: Callable[[int, float | Non
 
     Raises:
         DualPathError: the run failed for a reason that the user can mend.
-        Interrupted: Ctrl-C or SIGTERM; the child has left its state behind.
+        Interrupted: a signal to stop; the child has left its state behind.
         RuntimeError: an error of ours; the child's output is named.
     """
     told = job.folder.with_name(f"{job.folder.name}.txt")
@@ -69,7 +69,7 @@ def run_in_child(job: Job, output: Path, *, progress: Callable[[int, float | Non
 
 @contextmanager
 def _handing_on(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM go to the child, which finishes its step and saves its state; gives those that came."""
+    """Signals to stop go to the child, which finishes its step and saves its state; gives those that came."""
     asked: list[int] = []
 
     def hand_on(signum: int, frame: FrameType | None) -> None:
@@ -77,8 +77,7 @@ def _handing_on(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
         asked.append(signum)
         child.send_signal(signum)
 
-    ours = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM) if ours}
+    before = {number: signal.signal(number, hand_on) for number in stops_heard()}
     try:
         yield asked
     finally:
@@ -114,7 +113,7 @@ def _explain(code: int, job: Job, told: Path, output: Path) -> None:
             f"{job.name}: {_tail(told).rpartition('dualpath: ')[2].strip()}; the other runs are kept in {output}"
         )
     number = -code if code < 0 else code - 128
-    if number in (signal.SIGINT, signal.SIGTERM):
+    if number in STOPS:
         raise Interrupted(number, output, last_step(job.folder)[0])
     if code < 0:
         raise DualPathError(

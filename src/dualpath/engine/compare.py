@@ -31,7 +31,7 @@ from dualpath.engine.one_run import Job, RunResult, read_result
 from dualpath.engine.prepare import usable
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import owns_output, write_whole
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Comparison:
         return tuple(fold for fold in self.counts if fold is not None)
 
 
+@owns_output
 def compare(
     data: Path,
     output: Path,

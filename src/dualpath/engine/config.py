@@ -13,6 +13,7 @@ from dualpath.engine.device import Precision
 from dualpath.errors import DualPathError
 from dualpath.methods import MethodConfig, find_method
 from dualpath.nn.zoo import BackboneConfig
+from dualpath.settings import check_fields, check_workers
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
@@ -31,6 +32,7 @@ class DataConfig:
     split: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.format != "auto" and self.format not in FORMATS:
             raise DualPathError(f"unknown format {self.format!r}; there are auto, {', '.join(FORMATS)}")
 
@@ -94,6 +96,7 @@ class TrainConfig:
     save_every: float = 60.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("epochs", "min_steps", "batch_size", "accumulate"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -102,15 +105,16 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise DualPathError(f"{name} is {value}, but it must be a number that is not negative")
-        for name in ("label_smoothing", "max_bad_files"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise DualPathError(f"{name} is {getattr(self, name)}, but it must be within 0 and 1")
+        if not 0 <= self.max_bad_files <= 1:
+            raise DualPathError(f"max_bad_files is {self.max_bad_files}, but it must be within 0 and 1")
+        for name in ("label_smoothing", "val_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least 0 and below 1")
         for name in ("lr", "relative_lr", "head_relative_lr"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise DualPathError(f"{name} is {value}, but it must be a number above 0")
-        if self.workers < -1:
-            raise DualPathError(f"workers is {self.workers}, but it must be 0 or more, or -1 for a choice by the machine")
+        check_workers(self.workers)
 
     @property
     def peak_lr(self) -> float | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dualpath.engine.checkpoint import ModelSpec, load_trained, save_checkpoint
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import temporary_beside, write_whole
 from dualpath.methods import build_model
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.weights import read_state
@@ -92,7 +92,7 @@ def convert(path: Path, output: Path, *, num_frames: int = 16, labels: tuple[str
         if name.startswith("visual.")
         and (name not in names or name in ("visual.class_embedding", "visual.positional_embedding"))
     }
-    fresh = output.with_name(f".{output.name}.backbone.safetensors")
+    fresh = temporary_beside(output).with_suffix(".safetensors")
     write_whole(fresh, tensors_to_bytes(frozen))
     try:
         architecture = _architecture(state, path)

@@ -37,7 +37,7 @@ from dualpath.engine.record import RECORD, fingerprint
 from dualpath.engine.recorded import SUMMARY, read_summary
 from dualpath.engine.train import plan_text
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import owns_output, write_whole
 from dualpath.nn.zoo import load_backbone
 
 
@@ -119,6 +119,7 @@ class CrossValidation:
         ), tuple(fold for fold, _ in rows)
 
 
+@owns_output
 def cross_validate(
     data: Path, output: Path, config: RunConfig, num_folds: int, *, resume: bool = False, checked: Path | None = None
 ) -> CrossValidation:

@@ -17,6 +17,7 @@ from dualpath.engine.config import DataConfig
 from dualpath.engine.prepare import tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
+from dualpath.files import owns_output
 from dualpath.video.decoding.fetched import as_url
 from dualpath.video.encode import EncodeConfig
 
@@ -24,6 +25,7 @@ SETS_SHOWN, FILES_A_SET = 12, 4
 MOST_NAMES = 20
 
 
+@owns_output
 def check_files(data: Path, output: Path, config: CheckConfig, *, annotations: DataConfig | None = None) -> Check:
     """Checks a data set and leaves files.jsonl, check.json and quarantine.csv in `output`; run again, it goes on.
 
@@ -75,6 +77,7 @@ class Summary:
         )
 
 
+@owns_output
 def prepare_data(
     data: Path,
     output: Path,

@@ -20,7 +20,7 @@ from dualpath.data.manifest import Video
 from dualpath.data.steady import steady_test
 from dualpath.engine.origin import Origin
 from dualpath.engine.predict import VideoClassifier
-from dualpath.files import write_whole
+from dualpath.files import csv_cell, write_whole
 from dualpath.video.protocols import ViewsConfig, describe_protocol
 
 ORDERS_SEED = 0
@@ -112,11 +112,11 @@ class Evaluation:
         """video,label,prediction and one score a class; an undecodable video has empty cells."""
         out = io.StringIO()
         writer = csv.writer(out)
-        writer.writerow(["video", "label", "prediction", *self.classes])
+        writer.writerow(["video", "label", "prediction", *map(csv_cell, self.classes)])
         for video, guess, row in zip(self.videos, self.predictions, self.scores, strict=True):
             scores = ["" if np.isnan(value) else f"{value:.6f}" for value in row]
             name = "" if guess < 0 else self.classes[guess]
-            writer.writerow([video.name, self.classes[video.label], name, *scores])
+            writer.writerow([*map(csv_cell, (video.name, self.classes[video.label], name)), *scores])
         return out.getvalue()
 
     def write(self, folder: Path) -> None:

@@ -17,6 +17,7 @@ from dualpath.engine.plan import Plan, draft, make_plan
 from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, MethodConfig
 from dualpath.nn.zoo import BackboneConfig, random_backbone
+from dualpath.settings import check_fields
 from dualpath.video.protocols import ViewsConfig, describe_protocol
 from dualpath.video.sampling import SamplingConfig
 
@@ -36,6 +37,7 @@ class InfoConfig:
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.num_classes < 2:
             raise DualPathError(f"num_classes is {self.num_classes}, but it must be at least 2")
 

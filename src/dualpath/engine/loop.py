@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,8 +42,11 @@ from dualpath.engine.state import DATA, Position, load_state, save_state
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, FetchError, Interrupted
 from dualpath.methods import find_method
+from dualpath.processes import stops_heard
 
 MOST_NAMES = 16
+TWICE_SECONDS = 1.0
+"""So much later, Ctrl-C is meant to be one more; systemd and Slurm give a process and its group a signal each."""
 VALIDATION = "validation"
 """Folder of the evaluation that the best checkpoint had in its training, as `dualpath evaluate` writes one."""
 
@@ -430,16 +432,18 @@ class Run:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """While training, Ctrl-C and SIGTERM only ask: the step in hand is finished and its state written."""
+        """While training, signals to stop only ask: the step in hand is finished and its state written."""
+        asked_at = 0.0
 
         def ask(signum: int, frame: FrameType | None) -> None:
             del frame
-            if self.stop_signal is not None:  # asked twice: at once
-                raise KeyboardInterrupt
-            self.stop_signal = signum
+            nonlocal asked_at
+            if self.stop_signal is None:
+                self.stop_signal, asked_at = signum, time.monotonic()
+            elif signum == signal.SIGINT and time.monotonic() - asked_at > TWICE_SECONDS:
+                raise KeyboardInterrupt  # a person who does not want to wait
 
-        ours = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM) if ours}
+        before = {number: signal.signal(number, ask) for number in stops_heard()}
         try:
             yield
         finally:

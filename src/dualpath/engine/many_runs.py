@@ -17,7 +17,7 @@ from dualpath.engine.prepare import Usable
 from dualpath.engine.progress import Bar
 from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import remove_temporary, write_whole
 
 SETTINGS, VIDEOS = "settings.json", "videos.json"
 
@@ -35,8 +35,8 @@ def check_folder(output: Path, *, resume: bool, what: str, key: str) -> dict[str
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "is a file" if not there.is_dir() else "may not be written to"
         raise DualPathError(f"the output {output} cannot be a folder: {there} {why}; give another one with --output")
-    for leftover in output.glob(".*.tmp") if resume else ():  # of a write that a kill cut short
-        leftover.unlink(missing_ok=True)
+    if resume:
+        remove_temporary(output)
     names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
     ours = SETTINGS in names or names == [VIDEOS]
     if names and not (ours and resume):

@@ -13,10 +13,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import statistics
 import sys
-import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,6 +37,8 @@ from dualpath.errors import DualPathError, Interrupted
 from dualpath.files import write_whole
 from dualpath.methods import find_method
 from dualpath.nn.zoo import BackboneConfig
+from dualpath.processes import end_with_parent
+from dualpath.terminal import plain_streams
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
@@ -294,7 +294,7 @@ def main() -> int:
         if not (more := os.read(0, 65536)):
             return 2
         line += more
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(0)  # nothing more comes, so what can be read there is its end
     try:
         run_job(Job.from_json(line.decode()))
     except DualPathError as problem:
@@ -308,11 +308,7 @@ def main() -> int:
     return 0
 
 
-def _end_with_parent(pipe: int = 0) -> None:
-    while os.read(pipe, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    with plain_streams():
+        code = main()
+    sys.exit(code)

@@ -135,7 +135,13 @@ class VideoClassifier:
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:
         """Views of videos to scores: softmax of each view, mean over a video's views, on the CPU."""
         clips = in_pieces(views.flatten(0, 1), self.model, self.device, together=views.shape[1])
-        return over_views(torch.cat([self._video_model(piece.to(self.device)) for piece in clips]), views.shape[1])
+        scores = over_views(torch.cat([self._video_model(piece.to(self.device)) for piece in clips]), views.shape[1])
+        if not scores.isfinite().all():
+            raise DualPathError(
+                "the model's scores are no numbers (NaN): its training has diverged, or its numbers are too large for "
+                f"{self.backbone.dtype}; try --precision fp32, or train again with a lower learning rate"
+            )
+        return scores
 
 
 def over_views(logits: Float[Tensor, "n k"], num_views: int) -> Float[Tensor, "b k"]:

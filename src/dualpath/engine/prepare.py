@@ -21,6 +21,7 @@ from dualpath.engine.progress import Bar
 from dualpath.engine.state import STATE, check_epochs, check_settings, read_position
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError
+from dualpath.files import remove_temporary
 
 
 def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
@@ -42,8 +43,7 @@ def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmSt
         position, settings = read_position(output)
         check_settings(output, settings, warm_start_settings(start) | config.settings())
         check_epochs(output, position, epochs=config.training.epochs or position.epochs)
-        for leftover in output.glob(".*.tmp"):  # of a write that a kill cut short
-            leftover.unlink(missing_ok=True)
+        remove_temporary(output)
 
 
 def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = None, told: set[str] | None = None) -> Manifest:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+
+from dualpath.terminal import Stream, as_it_is, shown
 
 LINE_SECONDS = 20.0
 
@@ -23,15 +27,15 @@ class Bar:
 
     def __init__(self, what: str, *, total: int, done: int = 0) -> None:
         self.what, self.total, self.done, self.text = what, total, done, ""
-        self._console = Console(stderr=True)
+        self._console = Console(file=as_it_is(sys.stderr), markup=False, emoji=False)
         self._began, self._began_at, self._spoke = time.monotonic(), done, time.monotonic()
         self._live: Progress | None = None
         if self._console.is_terminal:
             self._live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # it gives way on a narrow terminal
+                TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=False)),
                 TextColumn("left"),
                 TimeRemainingColumn(elapsed_when_finished=False),
                 console=self._console,
@@ -40,7 +44,9 @@ class Bar:
 
     def __enter__(self) -> Bar:
         if self._live:
-            self._live.start()
+            self._live.start()  # which takes what is printed meanwhile, and puts stderr back when it stops
+            err: Any = Stream(sys.stderr, lasting=True)
+            sys.stderr = err
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -55,9 +61,9 @@ class Bar:
 
     def update(self, done: int, text: str = "") -> None:
         """Sets how many are done, and the text beside the bar."""
-        self.done, self.text = done, text
+        self.done, self.text = done, shown(text)
         if self._live:
-            self._live.update(self._task, completed=done, text=text)
+            self._live.update(self._task, completed=done, text=self.text)
         elif time.monotonic() - self._spoke >= LINE_SECONDS:
             self._speak()
 

@@ -16,6 +16,7 @@ from dualpath.data.manifest import Video
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.origin import Origin
 from dualpath.errors import DualPathError
+from dualpath.files import cell_text
 
 SUMMARY, PREDICTIONS = "evaluation.json", "predictions.csv"
 NO_REASON = "not recorded"
@@ -66,6 +67,7 @@ class Recorded:
             raise DualPathError(f"{path} is damaged ({problem}); evaluate again") from problem
 
     def _parse(self, rows: Any) -> Evaluation:
+        rows = ([*map(cell_text, row)] for row in rows)
         head, classes = next(rows, []), tuple(self.told["classes"])
         if tuple(head) != ("video", "label", "prediction", *classes):
             raise ValueError(f"its first line does not name the {len(classes)} classes of {SUMMARY}")

@@ -6,7 +6,9 @@ equals one that was never interrupted, also from the middle of an epoch.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ DATA = "data"
 EPOCHS = "epochs"
 """The setting that may grow when a run is resumed."""
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_DIGEST = "sha256"
+"""Of all other metadata, among which is the hash of the tensors: so positions can be read without them."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def save_state(folder: Path, learner: Learner, position: Position, run: str) -> 
                 tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
     metadata = {"position": json.dumps(asdict(position)), "run": run, "rates": json.dumps(learner.rates)}
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata["tensors"] = _hash_tensors(flat)
+    metadata[_DIGEST] = _hash_texts(metadata)
     write_whole(folder / STATE, tensors_to_bytes(flat, metadata=metadata))
 
 
@@ -82,7 +88,7 @@ def read_position(folder: Path) -> tuple[Position, dict[str, Any]]:
     Raises:
         DualPathError: no state, or a damaged one.
     """
-    state = _read(folder, tensors=False)
+    state = read_state(folder, tensors=False)
     return state.position, state.settings
 
 
@@ -118,7 +124,7 @@ def load_state(folder: Path, learner: Learner, run: str) -> Position:
         DualPathError: no state, a damaged one, or one of a run with other settings.
     """
     path, model = folder / STATE, learner.model
-    state = _read(folder, tensors=True)
+    state = read_state(folder, tensors=True)
     position, tensors = state.position, state.tensors
     # What went through JSON is compared with what did: there are no tuples in it.
     check_settings(folder, state.settings, json.loads(run))
@@ -139,27 +145,48 @@ def load_state(folder: Path, learner: Learner, run: str) -> Position:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
+    """What the file holds; `tensors` is empty where they were not asked for."""
+
     position: Position
     settings: dict[str, Any]
     rates: dict[str, float] | None
     tensors: dict[str, torch.Tensor]
 
 
-def _read(folder: Path, *, tensors: bool) -> _State:
+def read_state(folder: Path, *, tensors: bool) -> State:
+    """All that the file holds; DualPathError if it is missing or not what was written."""
     path = folder / STATE
     if not path.is_file():
         raise DualPathError(f"nothing to resume: {path} is missing; start without --resume")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
+            if metadata.pop(_DIGEST, None) != _hash_texts(metadata):
+                raise ValueError("its texts are not those that were written")
             found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no mapping)
-        rates = json.loads(metadata.get("rates", "null"))
-        settings = dict(json.loads(metadata["run"]))
-        position = {"epochs": settings["epochs"]} | json.loads(metadata["position"])  # of a version that had it there alone
-        return _State(Position(**position), settings, rates, found)
+        if tensors and metadata["tensors"] != _hash_tensors(found):
+            raise ValueError("its tensors are not those that were written")
+        rates, settings = json.loads(metadata["rates"]), dict(json.loads(metadata["run"]))
+        return State(Position(**json.loads(metadata["position"])), settings, rates, found)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
-        raise DualPathError(f"{path} is damaged ({problem}); train again into another folder") from problem
+        raise DualPathError(
+            f"{path} is damaged ({problem}) and cannot be resumed; train into another folder, with --init_from "
+            f"{folder / 'last'} if that is there"
+        ) from problem
+
+
+def _hash_texts(texts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode()).hexdigest()
+
+
+def _hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:

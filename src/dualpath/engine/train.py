@@ -31,12 +31,14 @@ from dualpath.engine.schedule import make_schedule
 from dualpath.engine.state import read_position
 from dualpath.engine.warm_start import WarmStart, read_warm_start
 from dualpath.errors import DualPathError, Interrupted
+from dualpath.files import owns_output
 from dualpath.methods import build_model, train_in_int8
 from dualpath.nn.zoo import load_backbone
 
 __all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "preview", "train"]
 
 
+@owns_output
 def train(
     data: Path,
     output: Path,

@@ -21,6 +21,7 @@ from dualpath.engine.train import default_workers
 from dualpath.engine.worth import Worth, measure_worth
 from dualpath.errors import DualPathError, VideoError
 from dualpath.files import make_folder
+from dualpath.settings import check_fields, check_workers
 from dualpath.video.protocols import ViewsConfig
 
 SPLITS = ("auto", "train", "val", "test", "all")
@@ -59,6 +60,8 @@ class Judged:
     checked: Path | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_workers(self.workers)
         if self.batch_size < 1:
             raise DualPathError(f"batch_size is {self.batch_size}, but it must be at least 1")
         if self.split not in SPLITS + FOLDS:

@@ -27,6 +27,7 @@ from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
+from dualpath.settings import WIDEST, check_fields
 
 Source = Literal["residual", "normed"]
 
@@ -47,6 +48,7 @@ class AdaptFormerConfig(FrameConfig):
     adapter_input: Source = "residual"
 
     def __post_init__(self) -> None:
+        check_fields(self, bottleneck=WIDEST)
         if self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the adapters")
         if not 0 < self.scale < math.inf:

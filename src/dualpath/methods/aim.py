@@ -35,6 +35,7 @@ from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
+from dualpath.settings import MOST_FRAMES, check_fields
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class AimConfig(FrameConfig):
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self, max_frames=MOST_FRAMES)
         if not 0 < self.ratio <= 1:
             raise DualPathError(f"ratio {self.ratio} must be above 0 and at most 1: a share of the backbone's width")
         if not 0 < self.scale < math.inf:

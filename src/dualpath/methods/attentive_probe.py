@@ -28,6 +28,7 @@ from dualpath.methods.base import FrameConfig, check_size
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
 from dualpath.nn.trained import Linear, Norm
+from dualpath.settings import check_fields
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class AttentiveProbeConfig(FrameConfig):
     time_encoding: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.num_blocks not in (1, 4):
             raise DualPathError(f"num_blocks {self.num_blocks} must be 1 (the probe of V-JEPA) or 4 (of V-JEPA 2)")
 

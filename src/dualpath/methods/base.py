@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
 from dualpath.nn.backbone import Backbone
+from dualpath.settings import check_fields
 
 UNREAD = ("head.", "head_dist.")
 """Names of weights that a FrameModel never reads: CLIP's projection, ImageNet's classifiers."""
@@ -60,6 +61,9 @@ def patches_are_read(backbone: Backbone) -> bool:
 @dataclass(frozen=True)
 class MethodConfig(ABC):
     """The choices of a method: a frozen dataclass that checks itself; the command line makes flags of its fields."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def check_clip(self, num_frames: int) -> None:

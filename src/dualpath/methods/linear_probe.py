@@ -9,7 +9,7 @@ b clips   t frames   s frames looked at   f features   k classes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dualpath.errors import DualPathError
 from dualpath.methods.base import MethodConfig, check_size, spread, take
 from dualpath.nn.backbone import Backbone
+from dualpath.settings import check_fields
 
 ReadOut = Literal["mean", "ordered"]
 
@@ -35,10 +36,9 @@ class LinearProbeConfig(MethodConfig):
     read_out: ReadOut = "mean"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.num_probe_frames < 0:
             raise DualPathError(f"num_probe_frames {self.num_probe_frames} must be 0 (all frames) or more")
-        if self.read_out not in get_args(ReadOut):
-            raise DualPathError(f"read_out is {self.read_out!r}, but it must be one of {', '.join(get_args(ReadOut))}")
         if self.read_out == "ordered" and self.num_probe_frames == 0:
             raise DualPathError("read_out ordered needs a number of frames; give num_probe_frames above 0")
 

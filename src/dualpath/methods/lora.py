@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.backbone import Backbone, plain_step
+from dualpath.settings import WIDEST, check_fields
 
 _WHERE = {
     "qkv": r"blocks\.\d+\.attn\.(qkv|q_proj|k_proj|v_proj)$",
@@ -49,10 +50,9 @@ class LoRAConfig(FrameConfig):
     targets: Literal["qkv", "attention", "all"] = "qkv"
 
     def __post_init__(self) -> None:
+        check_fields(self, rank=WIDEST)
         if self.rank < 1 or self.alpha < 1:
             raise DualPathError(f"rank {self.rank} and alpha {self.alpha} must be at least 1")
-        if self.targets not in _WHERE:
-            raise DualPathError(f"targets {self.targets!r} are unknown; there are {', '.join(_WHERE)}")
 
 
 class LoRA(FrameModel):

@@ -16,6 +16,7 @@ from typing import Literal
 from dualpath.errors import DualPathError
 from dualpath.methods.base import MethodConfig
 from dualpath.nn.framesets import check_frames
+from dualpath.settings import MOST_FRAMES, WIDEST, check_fields
 
 Place = Literal["parallel", "serial"]
 Positions = Literal["none", "time", "3d", "reference"]
@@ -58,6 +59,7 @@ class DualPathConfig(MethodConfig):
     antialias: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self, bottleneck=WIDEST, num_spatial_frames=MOST_FRAMES, grid=64)
         if self.num_spatial_frames < 1 or min(self.grid) < 1 or (self.bottleneck is not None and self.bottleneck < 1):
             raise DualPathError(
                 f"num_spatial_frames {self.num_spatial_frames}, grid {self.grid[0]}x{self.grid[1]}, bottleneck "

@@ -28,6 +28,7 @@ from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
 from dualpath.nn.backbone import Backbone, plain_step
 from dualpath.nn.layer import Layer
 from dualpath.nn.trained import Conv2d, Linear
+from dualpath.settings import WIDEST, check_fields
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class ProTuningConfig(FrameConfig):
     kernel_size: int = 5
 
     def __post_init__(self) -> None:
+        check_fields(self, bottleneck=WIDEST, kernel_size=99)
         if self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the prompt blocks")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:

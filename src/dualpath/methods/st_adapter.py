@@ -28,6 +28,7 @@ from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
 from dualpath.nn.trained import Conv3d, Linear
+from dualpath.settings import WIDEST, check_fields
 
 Kernel = tuple[int, int, int]
 
@@ -49,6 +50,7 @@ class STAdapterConfig(FrameConfig):
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self, bottleneck=WIDEST, kernel_size=99)
         if self.bottleneck is not None and self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the adapters")
         if any(size < 1 or size % 2 == 0 for size in self.kernel_size):

@@ -31,6 +31,7 @@ from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import SwinBackbone
 from dualpath.nn.layer import Layer
+from dualpath.settings import WIDEST, check_fields
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class VPTConfig(FrameConfig):
     num_prompts: int = 8
 
     def __post_init__(self) -> None:
-        if self.depth not in ("shallow", "deep"):
-            raise DualPathError(f"depth {self.depth!r} of the prompts is unknown; there are shallow and deep")
+        check_fields(self, num_prompts=WIDEST)
         if self.num_prompts < 1:
             raise DualPathError(f"num_prompts {self.num_prompts} must be at least 1")
 

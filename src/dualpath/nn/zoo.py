@@ -20,6 +20,7 @@ from dualpath.nn.families import family_of, take_apart
 from dualpath.nn.hub import hub_or_cache
 from dualpath.nn.meta import outlined
 from dualpath.nn.weights import load_weights
+from dualpath.settings import MOST_PIXELS, check_fields
 
 CLIP_VIT_B16 = "vit_base_patch16_clip_quickgelu_224.openai"
 """The paper's smaller backbone. OpenAI's weights were trained with QuickGELU, which timm's shorter name lacks."""
@@ -53,6 +54,7 @@ class BackboneConfig:
     model_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_fields(self, image_size=MOST_PIXELS)
         if self.image_size is not None and self.image_size < 1:
             raise DualPathError(f"image_size {self.image_size} must be at least 1 pixel, in whole patches of the backbone")
 

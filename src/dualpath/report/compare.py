@@ -159,7 +159,7 @@ def comparison_table(comparison: Comparison) -> str:
     table = Table(*HEADS)
     for row in rows:
         table.add_row(*cells(row))
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=200, markup=False, emoji=False)
     console.print("\n".join(f"{name:<9} {words}" for name, words in protocol(comparison, rows)), highlight=False, markup=False)
     console.print(table)
     if comparison.folds:

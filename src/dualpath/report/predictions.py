@@ -14,7 +14,7 @@ from dualpath.engine.answers import Answer
 def as_text(*parts: Table | str) -> str:
     """What rich would print, as text."""
     # Not cut to 80 columns where the output is a pipe: names stay whole.
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=200, markup=False, emoji=False)
     for part in parts:
         console.print(part, highlight=False)
     return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]

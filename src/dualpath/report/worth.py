@@ -8,13 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.verdicts import ALPHA, IN_ORDER, VERDICTS, ClassWorth
 from dualpath.engine.worth import ROWS, Worth
-from dualpath.files import write_whole
+from dualpath.files import csv_cell, write_whole
 from dualpath.report.curves import wilson
 from dualpath.report.predictions import as_text
 from dualpath.report.tables import markdown_table
@@ -108,7 +107,7 @@ def as_csv(worth: Worth) -> str:
     guesses = [found.predictions for found in worth.rows.values()]
     for i, video in enumerate(worth.in_order.videos):
         names = ["" if row[i] < 0 else classes[row[i]] for row in guesses]
-        writer.writerow([video.name, classes[video.label], *names])
+        writer.writerow(map(csv_cell, (video.name, classes[video.label], *names)))
     return out.getvalue()
 
 
@@ -168,13 +167,13 @@ def worth_table(worth: Worth) -> str:
     for cells in row_cells(worth):
         overall.add_row(*cells)
     for cells in class_cells(worth):
-        by_class.add_row(escape(cells[0]), *cells[1:])
+        by_class.add_row(*cells)
     return as_text(
         f"{len(worth.in_order.videos)} videos, {worth.in_order.protocol}",
         overall,
         by_class,
         *verdict_words(worth),
-        *map(escape, remarks(worth)),
+        *remarks(worth),
     )
 
 

@@ -185,7 +185,7 @@ class _Child:
         """Has it make its work and warm up."""
         one = self.candidate
         told = {"maker": one.maker, "folder": one.folder, "settings": dict(one.settings), "threads": self.threads}
-        self.told = self._ask(told)
+        self.told = self._ask(told | {"parent": os.getpid()})
 
     def turn(self, seconds: float) -> None:
         """One turn of it."""

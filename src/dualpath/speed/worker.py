@@ -1,6 +1,7 @@
 """One candidate in a process of its own: makes its work, and does some of it each time it is told to.
 
-    parent  {"maker": "module:function", "folder": "", "settings": {...}, "threads": n}    {"seconds": s} ... end of input
+    parent  {"maker": "module:function", "folder": "", "settings": {...}, "threads": n,      {"seconds": s} ... end of input
+             "parent": pid}
     child   {"clips": ..., "products": ..., "warm": ..., "bytes": ...}                     {"steps": [s, s ...], "peak": ...}
 
 One line of JSON each. Whatever else the candidate prints goes to stderr.
@@ -25,6 +26,7 @@ import torch
 
 from dualpath.engine.alive import most_alive
 from dualpath.engine.machine import peak_ram_gb
+from dualpath.processes import be_killed_with_parent
 from dualpath.speed.products import Product
 
 WARM_STEPS = 2
@@ -70,7 +72,10 @@ def serve() -> None:
     def answer(told: Mapping[str, Any]) -> None:
         answers.write(json.dumps(told) + "\n")
 
+    be_killed_with_parent()
     asked = json.loads(sys.stdin.readline())
+    if asked["parent"] != os.getppid():  # it had ended before it could be asked for a signal
+        return
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
     if asked["folder"]:

@@ -25,6 +25,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float64, UInt8
 
 from dualpath.errors import DualPathError, VideoError
+from dualpath.files import temporary_beside
+from dualpath.settings import MOST_PIXELS, check_fields
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.container import decoded, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
@@ -50,6 +52,7 @@ class EncodeConfig:
     crf: int = 18
 
     def __post_init__(self) -> None:
+        check_fields(self, short_side=MOST_PIXELS)
         if self.short_side < 2 or self.short_side % 2:
             raise DualPathError(f"short_side is {self.short_side}, but it must be an even number from 2 on")
         if self.key_frame_distance < 1:
@@ -102,8 +105,7 @@ def reencode(source: str | Path, target: Path, *, config: EncodeConfig, start: i
     end = total if end is None else min(end, total) if end - total <= SLACK else end
     if not 0 <= start < end <= total:
         raise VideoError(source, f"frames {start} to {end} are wanted, but it has {total}")
-    draft = target.with_name(f".{target.stem}.{os.getpid()}.draft.tmp")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp")
+    draft, temporary = temporary_beside(target), temporary_beside(target)
     try:
         told = _encode(source, draft, config=config, start=start, end=end)
         with writing(target):

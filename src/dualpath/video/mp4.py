@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 
 from dualpath.errors import DualPathError
+from dualpath.files import temporary_beside
 
 TICKS = 90_000
 """Of a second: 24, 25, 30, 50, 60 and 30/1.001 frames a second and milliseconds are whole numbers of it."""
@@ -68,7 +69,7 @@ def write_pictures(
     Raises:
         OutputError: it cannot be written.
     """
-    draft, temporary = (path.with_name(f".{path.stem}.{os.getpid()}.{part}") for part in ("draft.tmp", "tmp"))
+    draft, temporary = temporary_beside(path), temporary_beside(path)
     gap = float(np.median(np.diff(times))) if len(times) > 1 else last
     writer: Writer | None = None
     try:

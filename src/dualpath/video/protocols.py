@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dualpath.errors import DualPathError
+from dualpath.settings import MOST_VIEWS, check_fields
 from dualpath.video.decode import Decoder, check_decoder
 from dualpath.video.sampling import SamplingConfig
 
@@ -35,6 +36,7 @@ class ViewsConfig:
     decoder: Decoder = "pyav"
 
     def __post_init__(self) -> None:
+        check_fields(self, num_clips=MOST_VIEWS, num_crops=MOST_VIEWS)
         check_decoder(self.decoder)
         if self.num_clips < 1 or self.num_crops < 1:
             raise DualPathError(f"num_clips {self.num_clips} and num_crops {self.num_crops} must be at least 1")

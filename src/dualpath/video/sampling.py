@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
 from dualpath.errors import DualPathError
+from dualpath.settings import MOST_FRAMES, check_fields
 
 Sampling = Literal["segment", "dense"]
 
@@ -47,10 +48,9 @@ class SamplingConfig:
     sampling_rate: int = 4
 
     def __post_init__(self) -> None:
+        check_fields(self, num_frames=MOST_FRAMES)
         _at_least_one("num_frames", self.num_frames)
         _at_least_one("sampling_rate", self.sampling_rate)
-        if self.sampling not in get_args(Sampling):
-            raise DualPathError(f"sampling is {self.sampling!r}, but it must be one of {', '.join(get_args(Sampling))}")
 
     @classmethod
     def from_name(cls, name: str) -> SamplingConfig:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from dualpath.errors import DualPathError
+from dualpath.settings import check_fields
 from dualpath.video.sampling import crop_boxes
 
 HFlip = Literal["auto", "on", "off"]
@@ -55,10 +56,9 @@ class TransformConfig:
     random_erasing: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 < self.min_scale <= 1:
             raise DualPathError(f"min_scale is {self.min_scale}, but it must be above 0 and at most 1")
-        if self.hflip not in get_args(HFlip):
-            raise DualPathError(f"hflip is {self.hflip!r}, but it must be one of {', '.join(get_args(HFlip))}")
         if not 0 <= self.color_jitter <= 1:
             raise DualPathError(f"color_jitter is {self.color_jitter}, but it must be within 0 and 1")
         if not 0 <= self.random_erasing <= 1:

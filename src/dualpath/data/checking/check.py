@@ -29,7 +29,8 @@ from dualpath.data.checking.records import FILES, VERSION, Record, appending, re
 from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import csv_cell, write_whole
+from dualpath.settings import MOST_FRAMES, MOST_WORKERS, check_fields
 from dualpath.video.inspect import Inspection, inspect
 
 CHECK, QUARANTINE = "check.json", "quarantine.csv"
@@ -55,6 +56,7 @@ class CheckConfig:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        check_fields(self, num_frames=MOST_FRAMES, workers=MOST_WORKERS)
         if self.num_frames < 1:
             raise DualPathError(f"num_frames is {self.num_frames}, but it must be at least 1")
         if not 0 <= self.max_bad_files <= 1:
@@ -156,7 +158,8 @@ class Check:
     def write(self, folder: Path) -> None:
         """check.json and quarantine.csv, each whole or not at all."""
         out = io.StringIO()
-        csv.writer(out).writerows([("path", "reason"), *self.bad.items(), *self.bad_segments.items()])
+        rows = [("path", "reason"), *self.bad.items(), *self.bad_segments.items()]
+        csv.writer(out).writerows(map(csv_cell, row) for row in rows)
         write_whole(folder / QUARANTINE, out.getvalue().encode("utf-8", "surrogateescape"))
         write_whole(folder / CHECK, json.dumps(self.as_json(), indent=2) + "\n")
 

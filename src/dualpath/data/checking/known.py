@@ -15,7 +15,7 @@ from dualpath.data.checking.check import CHECK, QUARANTINE
 from dualpath.data.checking.records import FILES, Stamp, read_records, stamp_of
 from dualpath.data.manifest import Video
 from dualpath.errors import DualPathError, VideoError
-from dualpath.files import write_whole
+from dualpath.files import cell_text, write_whole
 
 VIDEOS = "videos.json"
 
@@ -74,7 +74,7 @@ def read_checked(folder: Path) -> Known:
     records = read_records(folder)
     try:
         with (folder / QUARANTINE).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            bad = {row["path"]: row["reason"] or "stands in the quarantine list" for row in csv.DictReader(file)}
+            bad = {cell_text(row["path"]): row["reason"] or "stands in the quarantine list" for row in csv.DictReader(file)}
     except (OSError, KeyError, TypeError, csv.Error) as problem:
         raise DualPathError(
             f"{folder / QUARANTINE} cannot be read; it needs the columns path,reason (check the data again)"

@@ -17,6 +17,7 @@ from typing import Any
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.preparing.prepared import JOURNAL
 from dualpath.errors import DualPathError
+from dualpath.files import remove_temporary
 from dualpath.video.encode import Encoded
 
 
@@ -202,8 +203,7 @@ def _records(lines: Sequence[str], head: dict[str, Any], output: Path) -> dict[s
 
 def sweep(output: Path) -> None:
     """Removes what killed children have left under temporary names."""
-    for leftover in output.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    remove_temporary(output)
 
 
 def _bytes(path: Path) -> int:

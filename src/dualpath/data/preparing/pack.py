@@ -18,7 +18,7 @@ from dualpath.data.preparing.journal import Finished, Preparation, sweep
 from dualpath.data.preparing.prepare import ShardConfig
 from dualpath.data.preparing.shards import INDEX, SPLITS, Index, Sample, Shard, read_index
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import create, temporary_beside, write_whole
 
 
 def write_shards(
@@ -88,8 +88,8 @@ def _pack(found: Preparation, name: str, split: Split, numbers: Sequence[int], c
     path = found.output / name
     members = [(f"{number:08d}", found.finished[number]) for number in numbers]
     if not path.is_file():
-        temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        temporary = temporary_beside(path)
+        with create(temporary) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for key, one in members:
                 with (found.output / one.name).open("rb") as video:
                     _add(tar, f"{key}.mp4", video, one.encoded.size)

@@ -26,6 +26,7 @@ from dualpath.data.preparing.prepared import LABELS, PREPARED
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import write_whole
+from dualpath.settings import check_fields
 from dualpath.video.encode import EncodeConfig, Encoded, reencode
 from dualpath.video.mp4 import OutputError
 
@@ -47,6 +48,7 @@ class ShardConfig:
     shard_seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.shard_mb < 1:
             raise DualPathError(f"shard_mb is {self.shard_mb}, but it must be at least 1")
         if self.shard_seed < 0:

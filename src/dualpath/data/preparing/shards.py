@@ -202,7 +202,7 @@ def fetch_shards(data: str) -> Manifest:
 
 
 def _wrong(path: Path, shard: Shard) -> str | None:
-    """What is wrong with a tar: size, and whether its first and last sample lie where the index says."""
+    """What is wrong with a tar: size, whether its first and last sample lie where the index says, and its hash."""
     if not path.is_file():
         return f"{shard.name} is missing"
     if (held := path.stat().st_size) != shard.bytes:
@@ -218,4 +218,6 @@ def _wrong(path: Path, shard: Shard) -> str | None:
                 found = None
             if found != (f"{sample.key}.mp4", sample.size):
                 return f"{shard.name} does not hold {sample.key}.mp4 where {INDEX} says; prepare the data again"
+    if not fetched.has_digest(path, shard.sha256):
+        return f"{shard.name} is damaged: its {shard.bytes} bytes are not those that {INDEX} says; prepare the data again"
     return None

@@ -49,23 +49,19 @@ def check_table(check: Check) -> str:
     table.add_row("variable rate", f"{told['variable_frame_rate']:,}")
     parts: list[Table | str] = [table]
     for finding in check.findings:
-        parts.append(f"[bold]{finding.severity:<8}[/bold] {_escaped(finding.text)}")
+        parts.append(f"{finding.severity:<8} {finding.text}")
         if finding.kind == "unreadable":
-            parts += [f"           {_escaped(name)}: {_escaped(check.bad[name])}" for name in finding.files[:NAMES_SHOWN]]
+            parts += [f"           {name}: {check.bad[name]}" for name in finding.files[:NAMES_SHOWN]]
         elif finding.details:
-            parts += [f"           {_escaped(told)}" for told in finding.details[:NAMES_SHOWN]]
+            parts += [f"           {told}" for told in finding.details[:NAMES_SHOWN]]
         elif finding.sets:
-            parts += [f"           {_escaped(' = '.join(names[:4]))}" for names in finding.sets[:NAMES_SHOWN]]
+            parts += [f"           {' = '.join(names[:4])}" for names in finding.sets[:NAMES_SHOWN]]
         elif finding.files and finding.severity != "note":
-            parts.append(f"           {_escaped(', '.join(finding.files[:NAMES_SHOWN]))}")
+            parts.append(f"           {', '.join(finding.files[:NAMES_SHOWN])}")
         more = len(finding.sets or finding.details or finding.files) - NAMES_SHOWN
         if more > 0 and finding.severity != "note":
             parts.append(f"           and {more:,} more, in check.json")
     return as_text(*parts)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _most(tally: dict[str, int], most: int = 4) -> str:

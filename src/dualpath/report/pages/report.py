@@ -24,6 +24,7 @@ from dualpath.report.pages.pairing import Sides, match
 from dualpath.report.pages.sheets import Sheets
 from dualpath.report.pages.sources import Source
 from dualpath.report.pictures import choose_wrong, in_pairs, inline
+from dualpath.settings import check_fields
 
 MANY_CLASSES = 24
 """More are not shown in one matrix."""
@@ -43,6 +44,7 @@ class ReportConfig:
     mistakes: int = 6
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.mistakes < 0:
             raise DualPathError(f"mistakes is {self.mistakes}, but it must be at least 0")
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from urllib.parse import quote, urljoin
 
 from dualpath.errors import DualPathError, FetchError
-from dualpath.files import write_whole
+from dualpath.files import create, temporary_beside, write_whole
 
 try:
     import fcntl
@@ -148,9 +148,9 @@ def _bring(file: Path, *, alive: Callable[[], None]) -> None:
         url = urljoin(origin["url"], quote(file.name))
     except (ValueError, KeyError, TypeError) as problem:
         raise FetchError(file, f"is not one of those that {ORIGIN} beside it names") from problem
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(file)
     try:
-        with temporary.open("wb+") as target:
+        with create(temporary) as target:
             _download(url, target, expected=size, alive=alive)
             target.seek(0)
             if hashlib.file_digest(target, "sha256").hexdigest() != digest:
@@ -165,6 +165,21 @@ def _bring(file: Path, *, alive: Callable[[], None]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     make_room(keep=file)
+
+
+def has_digest(file: Path, digest: str) -> bool:
+    """Whether a file has this sha256. What was read once is not read again, until the file changes."""
+    told = file.stat()
+    state = f"{file.absolute()} {told.st_ino} {told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {digest}"
+    mark = cache_folder() / "checked" / hashlib.sha256(os.fsencode(state)).hexdigest()
+    if mark.exists():
+        return True
+    with file.open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != digest:
+            return False
+    with suppress(DualPathError, OSError):  # then it is read again next time
+        write_whole(mark, "")
+    return True
 
 
 def get(url: str) -> bytes:

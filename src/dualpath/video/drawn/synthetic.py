@@ -13,13 +13,14 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from dualpath.files import temporary_beside
+from dualpath.processes import child_context
 from dualpath.video.drawn import shapes
 from dualpath.video.drawn.label_sets import LABEL_SETS, LabelSet, find_label_set
 from dualpath.video.drawn.motions import PAIRS, motion_path
@@ -156,7 +157,7 @@ _X264 = {"preset": "veryfast", "crf": "25", "x264-params": "mbtree=0"}
 
 def write_video(path: Path, frames: np.ndarray, rate: int) -> None:
     """Writes uint8 (T, H, W, 3) RGB frames with even H and W as H.264 in MP4, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_beside(path)
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(rate), options=_X264)
@@ -206,8 +207,7 @@ def render_folder(
             for number in range(count):
                 path = folder / split / name / f"{number:05d}.mp4"
                 jobs.append((str(path), name, (seed, split_number, label, number), label_set))
-    # Spawned, not forked: the caller may hold torch's threads.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=child_context()) as pool:
         for done, _ in enumerate(pool.map(_render_file, jobs, chunksize=8), 1):
             if progress is not None:
                 progress(done, len(jobs))

@@ -1,0 +1,102 @@
+"""Child processes that end with their parent and are not stopped by signals to its group.
+
+Ctrl-C, a terminal that is closed, systemd, Slurm and containers signal whole groups of processes. The parent alone decides
+what happens then: it finishes what it does and ends its children, with SIGKILL, because they hold nothing that could be lost.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import popen_spawn_posix, resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask a process to stop."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def stops_heard() -> tuple[signal.Signals, ...]:
+    """Those of STOPS that this process may take handlers for: none outside the main thread, and under nohup no SIGHUP."""
+    if threading.current_thread() is not threading.main_thread():
+        return ()
+    return tuple(stop for stop in STOPS if stop != signal.SIGHUP or signal.getsignal(stop) != signal.SIG_IGN)
+
+
+def child_context() -> ChildContext:
+    """For DataLoaders, pools and processes. Spawned, not forked: a forked child inherits the locks of threads that it lacks."""
+    with _blocked_stops():  # the resource tracker, which is started here, inherits this too
+        return ChildContext()
+
+
+def be_killed_with_parent() -> None:
+    """In a child: on Linux, it is sent SIGKILL when the parent ends from now on. Elsewhere nothing happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_parent(parent: int) -> None:
+    """In a child: it ends when its parent does, whatever it is doing; at once if the parent has ended before.
+
+    Args:
+        parent: a descriptor that becomes readable when the parent ends.
+    """
+    be_killed_with_parent()  # reaches a process whose code lets no thread run
+    # Watched in any case: the parent may have ended before the call.
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    wait([parent])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def _blocked_stops() -> Iterator[None]:
+    """A process that is started meanwhile never receives the signals in STOPS: it inherits that they are blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # starting the tracker unblocks some of them
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Popen(popen_spawn_posix.Popen):
+    def _launch(self, process_obj: Any) -> None:
+        with _blocked_stops():
+            super()._launch(process_obj)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def terminate(self) -> None:
+        """What DataLoader, pools and Python's own exit call: SIGTERM would not be received."""
+        self.kill()
+
+
+class ChildProcess(SpawnProcess):
+    """A spawned process that ends with its parent."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return _Popen(process_obj)
+
+    def run(self) -> None:
+        """Called in the child."""
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        end_with_parent(parent.sentinel)
+        super().run()
+
+
+class ChildContext(SpawnContext):
+    """multiprocessing's context of such processes."""
+
+    Process = ChildProcess
