@@ -505,7 +505,7 @@ def test_evaluate_prints_a_table_or_json(
     assert json.loads(capsys.readouterr().out)["videos"] == 12
     assert "has no videos in the split 'test'" in refused(*words, "--split", "test")
     assert refused(*words, "--split", "foo") == "unknown split 'foo'; there are auto, train, val, test, all, 1, 2, 3"
-    assert refused(*words, "--num-clips", "0") == "num_clips 0 and num_crops 1 must be at least 1"
+    assert refused(*words, "--num-clips", "0") == "num_clips 0 must be at least 1"
     assert main([*words, "--protocol", "dense-8x1", "--views", "2x3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == "dense-8x1, 2x3 views"
     assert main([*words, "--shuffle-frames", "--json"]) == 0

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from dualpath.engine.device import Precision
-from dualpath.engine.predict import VideoClassifier, load
+from dualpath.engine.predict import load
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.protocols import ViewsConfig
 
@@ -46,23 +43,8 @@ def predict_files(
     if top_k < 1:
         raise DualPathError(f"top_k {top_k} must be at least 1")
     classifier = load(checkpoint, weights=weights, precision=precision, protocol=protocol)
-    answers: list[Answer | None] = [None] * len(videos)
-    waiting: dict[int, Tensor] = {}
-    for index, video in enumerate(videos):
-        try:
-            waiting[index] = classifier.read_views(video, views)
-        except VideoError as problem:
-            answers[index] = Answer(video, (), str(problem))
-        if len(waiting) == batch_size or (waiting and index == len(videos) - 1):
-            for done, found in _predict(classifier, waiting, top_k).items():
-                answers[done] = Answer(videos[done], found)
-            waiting = {}
-    return [answer for answer in answers if answer is not None]
-
-
-def _predict(
-    classifier: VideoClassifier, clips: dict[int, Tensor], top_k: int
-) -> dict[int, tuple[dict[str, str | float], ...]]:
-    """Views of videos to the best classes of each, in one pass; all have the same number of views."""
-    scores = classifier.score_views(torch.stack(list(clips.values())))
-    return {index: tuple(classifier.best(row, top_k=top_k)) for index, row in zip(clips, scores, strict=True)}
+    found = classifier.each(videos, views, classifier.score_views, batch_size=batch_size)
+    return [
+        Answer(video, (), str(row)) if isinstance(row, VideoError) else Answer(video, tuple(classifier.best(row, top_k=top_k)))
+        for video, row in zip(videos, found, strict=True)
+    ]

@@ -107,8 +107,13 @@ class DualPath(nn.Module):
 
     def classify(self, features: dict[str, Float[Tensor, "b f"]]) -> Float[Tensor, "b k"]:
         """What the paths have made of clips to logits."""
+        return self.head(torch.cat([features[path] for path in self.path_names], dim=-1))
+
+    @property
+    def path_names(self) -> list[str]:
+        """The paths there are, in the order in which the classifier takes their features."""
         order = ("temporal", "spatial") if self.config.variant == "reference" else ("spatial", "temporal")
-        return self.head(torch.cat([features[path] for path in order if path in features], dim=-1))
+        return [path for path in order if self.config.paths in (path, "both")]
 
     def spatial_frames(self, num_frames: int) -> list[int]:
         """Which frames of a clip the spatial path looks at, counted from 0."""
