@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, find_device, frozen_dtype
 from dualpath.engine.pieces import in_pieces
-from dualpath.errors import DualPathError, VideoError, check_count
+from dualpath.errors import DualPathError, VideoError, check_count, check_kind
 from dualpath.methods import HEAD, VideoModel, settle, store_in_int8
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
@@ -64,6 +65,9 @@ class VideoClassifier:
     """
 
     def __init__(self, model: nn.Module, spec: ModelSpec, *, device: torch.device) -> None:
+        check_kind("model", model, nn.Module, "a model of build_model; dualpath.load makes a classifier of a checkpoint")
+        check_kind("spec", spec, ModelSpec, "the ModelSpec of a checkpoint; dualpath.load makes a classifier of a checkpoint")
+        device = find_device(device)
         self.model = model.to(device).eval()
         self._video_model: VideoModel = self.model  # pyright: ignore[reportAttributeAccessIssue]
         self._video_model.backbone.fuse_attention(True)  # a training may have turned it off: scores must not depend on it
@@ -296,6 +300,11 @@ def load(
         DualPathError: missing or damaged checkpoint, another backbone or one that cannot be shared, a protocol whose clips
             do not suit the method, a device that is not there.
     """
+    check_kind("path", path, (str, PathLike), "the folder of a checkpoint or a run, as a path")
+    check_kind("weights", weights, (str, PathLike, type(None)), "a path or None")
+    check_kind("precision", precision, str, "one of auto, bf16, fp32, int8")
+    what = "a model that dualpath.load gave, a backbone that load_backbone gave, or None"
+    check_kind("backbone", backbone, (VideoClassifier, Backbone, type(None)), what)
     shared = backbone.backbone if isinstance(backbone, VideoClassifier) else backbone
     if shared is not None and weights is not None:
         raise DualPathError(f"weights {weights} and a backbone are given; the backbone has its weights: leave one of them out")

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields
 from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
@@ -47,6 +47,7 @@ class AdaptFormerConfig(FrameConfig):
     adapter_input: Source = "residual"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the adapters")
         if not 0 < self.scale < math.inf:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields
 from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
@@ -56,6 +56,7 @@ class AimConfig(FrameConfig):
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 < self.ratio <= 1:
             raise DualPathError(f"ratio {self.ratio} must be above 0 and at most 1: a share of the backbone's width")
         if not 0 < self.scale < math.inf:

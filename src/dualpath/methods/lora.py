@@ -22,7 +22,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields
 from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.backbone import Backbone, plain_step
 
@@ -49,6 +49,7 @@ class LoRAConfig(FrameConfig):
     targets: Literal["qkv", "attention", "all"] = "qkv"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.rank < 1 or self.alpha < 1:
             raise DualPathError(f"rank {self.rank} and alpha {self.alpha} must be at least 1")
         if self.targets not in _WHERE:

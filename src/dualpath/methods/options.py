@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields
 from dualpath.methods.base import MethodConfig
 from dualpath.nn.framesets import check_frames
 
@@ -58,6 +58,7 @@ class DualPathConfig(MethodConfig):
     antialias: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.num_spatial_frames < 1 or min(self.grid) < 1 or (self.bottleneck is not None and self.bottleneck < 1):
             raise DualPathError(
                 f"num_spatial_frames {self.num_spatial_frames}, grid {self.grid[0]}x{self.grid[1]}, bottleneck "

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields
 from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
 from dualpath.nn.backbone import Backbone, plain_step
 from dualpath.nn.layer import Layer
@@ -43,6 +43,7 @@ class ProTuningConfig(FrameConfig):
     kernel_size: int = 5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the prompt blocks")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields
 from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
@@ -49,6 +49,7 @@ class STAdapterConfig(FrameConfig):
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.bottleneck is not None and self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the adapters")
         if any(size < 1 or size % 2 == 0 for size in self.kernel_size):

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields
 from dualpath.methods.base import FrameConfig, FrameModel
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import SwinBackbone
@@ -46,6 +46,7 @@ class VPTConfig(FrameConfig):
     num_prompts: int = 8
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.depth not in ("shallow", "deep"):
             raise DualPathError(f"depth {self.depth!r} of the prompts is unknown; there are shallow and deep")
         if self.num_prompts < 1:
@@ -68,7 +69,7 @@ def _place(
     tokens: Float[Tensor, "n l d"], prompts: Float[Tensor, "q d"], *, at: int, instead_of: int
 ) -> Float[Tensor, "n m d"]:
     """The tokens with the prompts in the place of `instead_of` tokens from `at` on."""
-    new = prompts.to(tokens.dtype).expand(len(tokens), -1, -1)
+    new = prompts.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
     return torch.cat([tokens[:, :at], new, tokens[:, at + instead_of :]], dim=1)
 
 

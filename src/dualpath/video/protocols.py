@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dualpath.errors import DualPathError, check_count
+from dualpath.errors import DualPathError, check_count, check_fields
 from dualpath.video.decode import Decoder, check_decoder
 from dualpath.video.sampling import SamplingConfig
 
@@ -36,6 +36,7 @@ class ViewsConfig:
 
     def __post_init__(self) -> None:
         check_decoder(self.decoder)
+        check_fields(self)
         check_count("num_clips", self.num_clips)
         check_count("num_crops", self.num_crops)
 

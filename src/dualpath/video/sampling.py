@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_fields, check_kind
 
 Sampling = Literal["segment", "dense"]
 
@@ -47,10 +47,9 @@ class SamplingConfig:
     sampling_rate: int = 4
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _at_least_one("num_frames", self.num_frames)
         _at_least_one("sampling_rate", self.sampling_rate)
-        if self.sampling not in get_args(Sampling):
-            raise DualPathError(f"sampling is {self.sampling!r}, but it must be one of {', '.join(get_args(Sampling))}")
 
     @classmethod
     def from_name(cls, name: str) -> SamplingConfig:
@@ -59,6 +58,7 @@ class SamplingConfig:
         Raises:
             DualPathError: another name.
         """
+        check_kind("protocol", name, str, "a name such as dense-16x4 or segment-8")
         if dense := re.fullmatch(r"dense-([0-9]{1,6})x([0-9]{1,6})", name):
             return cls(int(dense[1]), "dense", int(dense[2]))
         if segment := re.fullmatch(r"segment-([0-9]{1,6})", name):
