@@ -67,6 +67,12 @@ def test_an_error_of_the_package_is_its_own(late: Any) -> None:
         _ = sub.value
 
 
+def test_the_package_shows_what_it_has() -> None:
+    code = "import dualpath, sys; print(set(dualpath.__all__) <= set(dir(dualpath)), 'torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "True False\n"
+
+
 PREDICTION = """
 import sys
 from dualpath.imports import import_late

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.imports import import_late
-from dualpath.memory import keep_memory, uncollected
+from dualpath.memory import keep_memory
 from dualpath.terminal import plain_streams
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ Turn any frozen image transformer into a video model by training a few per cent 
   train DATA --output DIR         train on a folder of labelled videos (<class>/*.mp4) or a CSV file; --folds 5 cross-validates
   baseline DATA --output DIR      what the backbone's features reach as they are: an accuracy and a model within minutes
   evaluate CHECKPOINT DATA        accuracy, confusion matrix and predictions.csv on labelled videos
-  predict CHECKPOINT VIDEO ...    what a video shows
+  predict CHECKPOINT VIDEO ...    what videos show: files, folders, lists; printed, or written with --output
+  features CHECKPOINT VIDEO ...   the features that a model makes its scores of, as .npz or .parquet
   explain CHECKPOINT VIDEO        where each path looks: maps on the frames, as sheet, video and arrays
   worth CHECKPOINT DATA           what the order of frames and each path are worth to a model
   report FOLDER                   a page about a training run or an evaluation; --against OTHER compares two
@@ -55,9 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        Exit code: 0 done, 1 checked data are not usable or not all could be measured, 2 something given cannot be used
-        (one sentence on stderr),
-        128 + n stopped by signal n.
+        Exit code: 0 done, 1 checked data are not usable, or some videos could not be read or measured, 2 something given
+        cannot be used (one sentence on stderr), 128 + n stopped by signal n.
     """
     with plain_streams():
         return _main(list(sys.argv[1:] if argv is None else argv))
@@ -210,43 +210,15 @@ def _evaluate(words: Sequence[str]) -> int:
 
 
 def _predict(words: Sequence[str]) -> int:
-    with uncollected():
-        from dualpath.engine.answers import predict_files
-        from dualpath.flags import PROTOCOL
-        from dualpath.report.predictions import prediction_table
-        from dualpath.video.protocols import ViewsConfig
+    from dualpath.cli_predict import predict_verb
 
-    parser = _parser("predict", "The most likely classes of video files.")
-    parser.add_argument("checkpoint", type=str, help="folder that `dualpath train` wrote")
-    parser.add_argument("videos", type=str, nargs="+", help="video files")
-    parser.add_argument("--top_k", type=int, default=5, help="classes to print")
-    parser.add_argument("--batch_size", type=int, default=8, help="videos that are scored together")
-    parser.add_argument("--protocol", type=str, metavar="NAME", help=PROTOCOL)
-    parser.add_names("views")
-    parser.add_class_arguments(ViewsConfig)
-    parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
-    parser.add_argument("--precision", type=str, default="auto", help="auto, bf16, fp32 or int8 (fastest)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = _parse(parser, words)
-    answers = predict_files(
-        options.checkpoint,
-        options.videos,
-        top_k=options.top_k,
-        views=_fill(ViewsConfig, options),
-        protocol=options.protocol,
-        weights=options.weights,
-        precision=options.precision,
-        batch_size=options.batch_size,
-    )
-    if options.json:
-        print(json.dumps([answer.as_json() for answer in answers], indent=2))
-    else:
-        good = [answer for answer in answers if not answer.problem]
-        print(prediction_table(good) if good else "", end="\n" if good else "")
-    bad = [answer for answer in answers if answer.problem]
-    for answer in bad:
-        print(f"dualpath: {answer.problem}", file=sys.stderr)
-    return 2 if bad else 0
+    return predict_verb(words)
+
+
+def _features(words: Sequence[str]) -> int:
+    from dualpath.cli_predict import features_verb
+
+    return features_verb(words)
 
 
 def _explain(words: Sequence[str]) -> int:
@@ -350,6 +322,7 @@ VERBS: dict[str, Callable[[Sequence[str]], Any]] = {
     "baseline": _baseline,
     "evaluate": _evaluate,
     "predict": _predict,
+    "features": _features,
     "explain": _explain,
     "worth": _worth,
     "report": _report,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 from pathlib import Path
 
 
@@ -53,6 +54,21 @@ class Interrupted(Exception):
         name = signal.Signals(signum).name
         super().__init__(f"stopped by {name} after step {step}; its state is in {folder}, --resume continues it")
         self.signum = signum
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    """Raises DualPathError unless a value is a whole number and large enough."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise DualPathError(f"{name} is {value!r}, but it must be a whole number, at least {least}")
+    if value < least:
+        raise DualPathError(f"{name} {value} must be at least {least}")
+
+
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
+    """Raises DualPathError unless a value is of a type, which is called `what`: "a path"."""
+    if not isinstance(value, kind):
+        given = repr(value) if isinstance(value, str | int | float | type(None)) else f"a value of type {type(value).__name__}"
+        raise DualPathError(f"{name} is {given[:100]}, but it must be {what}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -82,6 +82,17 @@ def cell_text(cell: str) -> str:
     return cell[1:] if re.match(r"'+[=+\-@\t\r]", cell) else cell
 
 
+def check_file(path: Path) -> None:
+    """Raises DualPathError unless a file can be written there, in place of an older one: told before minutes are spent."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if path.is_dir() or (there != path and not there.is_dir()):
+        why = "is a folder" if path.is_dir() else f"cannot be made: {there} is a file"
+        raise DualPathError(f"the output {path} {why}; give another one with --output")
+    folder = there if there.is_dir() else path.absolute().parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DualPathError(f"the output {path} cannot be made: {folder} may not be written to; give another one with --output")
+
+
 def check_new(output: Path) -> None:
     """Raises DualPathError unless `output` can become a folder of ours: it does not exist, or is an empty folder."""
     there = next(place for place in (output, *output.absolute().parents) if place.exists())

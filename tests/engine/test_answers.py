@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dualpath
-from dualpath.engine.answers import predict_files
+from dualpath.engine.answers import Asked, predict_files
 from dualpath.engine.predict import VideoClassifier
 from dualpath.errors import DualPathError
 from dualpath.video.protocols import ViewsConfig
@@ -25,8 +25,9 @@ def files(clips: Path, tmp_path: Path) -> list[str]:
 
 
 def ask(trained: Path, files: list[str], **options: Any) -> Any:
-    settings: dict[str, Any] = {"top_k": 2, "views": ViewsConfig(), "protocol": None, "weights": None, "precision": "fp32"}
-    return predict_files(str(trained), files, **(settings | options))
+    settings: dict[str, Any] = {"views": ViewsConfig(), "precision": "fp32"}
+    top_k = options.pop("top_k", 2)
+    return predict_files(Asked(str(trained), files, **(settings | options)), top_k=top_k)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
@@ -66,3 +67,11 @@ def test_what_cannot_be_asked_for(trained: Path, files: list[str]) -> None:
         ask(trained, files, batch_size=0)
     with pytest.raises(DualPathError, match="top_k 0 must be at least 1"):
         ask(trained, files, top_k=0)
+
+
+def test_workers_answer_as_this_process_does(trained: Path, files: list[str]) -> None:
+    here, there = (ask(trained, files, workers=workers, batch_size=2) for workers in (0, 1))
+    assert [(answer.video, answer.problem) for answer in here] == [(answer.video, answer.problem) for answer in there]
+    for one, other in zip(here, there, strict=True):
+        assert [guess["label"] for guess in one.classes] == [guess["label"] for guess in other.classes]
+        assert [guess["score"] for guess in one.classes] == pytest.approx([guess["score"] for guess in other.classes], rel=1e-5)

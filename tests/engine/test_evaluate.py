@@ -159,5 +159,5 @@ def test_views_are_averaged(classifier: VideoClassifier, videos: tuple[Video, ..
     found = evaluate(classifier, videos[:1], views=ViewsConfig(num_clips=2, num_crops=3), workers=0)
     assert found.protocol == "segment-4, 2x3 views"
     assert found.scores[0].tolist() == pytest.approx(
-        classifier.score_file(videos[0].path, ViewsConfig(num_clips=2, num_crops=3)).tolist(), rel=1e-5
+        classifier.score_views(classifier.read_views(videos[0].path, ViewsConfig(2, 3))[None])[0].tolist(), rel=1e-5
     )

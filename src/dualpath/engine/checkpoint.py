@@ -20,6 +20,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
+from dualpath.data.formats.base import exists
 from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.sharing import check_shared
 from dualpath.errors import DualPathError
@@ -137,11 +138,13 @@ def mend_checkpoint(folder: Path) -> None:
 def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint folder meant by `path`: itself, or `best` or `last` in a run's folder."""
     path = Path(path)
+    if not exists(path):
+        raise DualPathError(
+            f"no checkpoint {str(path)[:200]}: there is no such folder; give the folder that `dualpath train` wrote"
+        )
     for folder in (path, path / "best", path / "last"):
         if (folder / CONFIG).is_file():
             return folder
-    if not path.exists():
-        raise DualPathError(f"no checkpoint {path}: there is no such folder; give the folder that `dualpath train` wrote")
     raise DualPathError(
         f"{path} holds no checkpoint: {CONFIG} is missing there and in its folders best and last; "
         "give the folder that `dualpath train` wrote"

@@ -22,6 +22,26 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
+def find_device(device: str | torch.device | None = None) -> torch.device:
+    """The device that is meant; None for the best one at hand.
+
+    Raises:
+        DualPathError: there is no such device here.
+    """
+    if device is None:
+        return pick_device()
+    here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+    here += ", mps" if torch.backends.mps.is_available() else ""
+    try:
+        found = torch.device(device)
+        if found.type == "meta":
+            raise RuntimeError("it holds no values")
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as problem:
+        raise DualPathError(f"the device {device!r} cannot be used here; there are {here}") from problem
+    return torch.device("cuda", torch.cuda.current_device()) if device in ("cuda", torch.device("cuda")) else found
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether the chip multiplies bf16 matrices faster than fp32 ones.
 

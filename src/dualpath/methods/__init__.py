@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_kind
 from dualpath.methods.adaptformer import AdaptFormer, AdaptFormerConfig
 from dualpath.methods.aim import Aim, AimConfig
 from dualpath.methods.attentive_probe import AttentiveProbe, AttentiveProbeConfig
-from dualpath.methods.base import MethodConfig
+from dualpath.methods.base import MethodConfig, check_parts
 from dualpath.methods.bitfit import BitFit, BitFitConfig
 from dualpath.methods.dualpath import DualPath
 from dualpath.methods.full_tuning import FullTuning, FullTuningConfig
@@ -83,7 +84,7 @@ HEAD = "head"
 
 def find_method(name: str) -> Method:
     """The method of this name, or DualPathError naming those there are."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise DualPathError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
     return METHODS[name]
 
@@ -93,6 +94,10 @@ def build_model(
 ) -> nn.Module:
     """A fresh model of the named method; its trained weights are a pure function of `seed`."""
     found = find_method(method)
+    check_parts(backbone, num_classes, config, found.config)
+    check_kind("seed", seed, Integral, "a whole number")
+    if not -(2**63) <= seed < 2**64:
+        raise DualPathError(f"seed is {seed}, but it must be within 64 bits; take a smaller one")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone: fork_rng puts no other one back
         return found.model(backbone, num_classes=num_classes, config=config or found.config())

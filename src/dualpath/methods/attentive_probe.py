@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import FrameConfig, check_size
+from dualpath.methods.base import FrameConfig, check_clips
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
 from dualpath.nn.trained import Linear, Norm
@@ -82,9 +82,8 @@ class AttentiveProbe(nn.Module):
         Raises:
             DualPathError: there is no frame, or the frames have another size.
         """
-        self.check_clip(frames.shape[1])
-        check_size(frames, self.backbone)
-        return self.head(self.pooler(self.look(frames)).to(torch.float32))
+        check_clips(frames, self)
+        return self.head(self.pooler(self.look(frames)).to(self.head.weight.dtype))
 
     @torch.no_grad()
     def look(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b s d"]:
@@ -131,7 +130,7 @@ class AttentivePooler(nn.Module):
         """All tokens of a clip to one vector."""
         for block in self.blocks:
             tokens = block(tokens)
-        return self.cross(self.query.to(tokens.dtype).expand(len(tokens), -1, -1), tokens)[:, 0]
+        return self.cross(self.query.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens)[:, 0]
 
 
 class SelfBlock(nn.Module):

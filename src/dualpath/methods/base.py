@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_count, check_kind
 from dualpath.nn.backbone import Backbone
 from dualpath.settings import check_fields
 
@@ -40,6 +40,42 @@ def draw(places: Sequence[int], count: int) -> list[int]:
 def take(frames: Shaped[Tensor, "b t c h w"], places: Sequence[int]) -> Shaped[Tensor, "b s c h w"]:
     """Some frames of each clip. One by one: for a list of places a GPU would have to wait until it has been copied to it."""
     return torch.stack([frames[:, place] for place in places], dim=1)
+
+
+def check_clips(frames: Any, model: Any) -> None:
+    """Raises DualPathError unless these are clips as a model takes them: uint8 (B, T, 3, S, S), on its device."""
+    backbone: Backbone = model.backbone
+    wanted = f"a model takes uint8 clips (B, T, 3, {backbone.size}, {backbone.size}), RGB, 0 to 255 as decoded"
+    if not isinstance(frames, Tensor):
+        raise DualPathError(
+            f"a {type(frames).__name__} given, but {wanted}: give a tensor, or a video to dualpath.load(..).predict"
+        )
+    shape = tuple(frames.shape)
+    if len(shape) != 5:
+        todo = ": give one clip as clip[None]" if len(shape) == 4 else ""
+        raise DualPathError(f"a tensor of shape {shape} given, but {wanted}{todo}")
+    if frames.dtype != torch.uint8:
+        todo = "multiply values of 0 to 1 by 255 and convert them" if frames.is_floating_point() else "convert them"
+        raise DualPathError(f"clips of type {str(frames.dtype).removeprefix('torch.')} given, but {wanted}: {todo}")
+    if shape[2] != 3:
+        swap = "frames.transpose(1, 2)" if shape[1] == 3 else "frames.permute(0, 1, 4, 2, 3)" if shape[4] == 3 else ""
+        todo = f": {swap} makes them" if swap else ""
+        raise DualPathError(f"clips of shape {shape} given, but {wanted}{todo}")
+    if not torch.compiler.is_compiling() and shape[0] == 0:
+        raise DualPathError(f"clips of shape {shape} given, which are none; {wanted}")
+    model.check_clip(shape[1])
+    check_size(frames, backbone)
+    if frames.device != backbone.device:
+        raise DualPathError(
+            f"the clips are on {frames.device}, but the model is on {backbone.device}; bring them there: clips.to(...)"
+        )
+
+
+def check_parts(backbone: Any, num_classes: Any, config: Any, kind: type[MethodConfig]) -> None:
+    """Raises DualPathError unless a model can be made of these."""
+    check_kind("backbone", backbone, Backbone, "a backbone, as dualpath.load_backbone(BackboneConfig(NAME)) gives it")
+    check_count("num_classes", num_classes)
+    check_kind("config", config, (kind, type(None)), f"a {kind.__name__}, or None for its defaults")
 
 
 def check_size(frames: Tensor, backbone: Backbone) -> None:
@@ -119,13 +155,12 @@ class FrameModel(nn.Module):
         Raises:
             DualPathError: the number of frames or their size does not suit.
         """
-        self.check_clip(frames.shape[1])
-        check_size(frames, self.backbone)
+        check_clips(frames, self)
         backbone = self.backbone
         with backbone.computing():
             tokens = self.encode(backbone.normalise(frames.flatten(0, 1)), frames.shape[1])
             features = self.read(tokens)
-        return self.classify(features.unflatten(0, frames.shape[:2]).to(torch.float32))
+        return self.classify(features.unflatten(0, frames.shape[:2]).to(self.head.weight.dtype))
 
     @abstractmethod
     def encode(self, pictures: Float[Tensor, "n c h w"], num_frames: int) -> Float[Tensor, "n m d"]:

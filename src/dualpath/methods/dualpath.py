@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import check_size, draw, spread, take
+from dualpath.methods.base import check_clips, check_parts, draw, spread, take
 from dualpath.methods.options import DualPathConfig, Place
 from dualpath.nn.adapters import BlockAdapters, Classifier, made_again
 from dualpath.nn.backbone import Backbone
@@ -61,6 +61,7 @@ class DualPath(nn.Module):
 
     def __init__(self, backbone: Backbone, *, num_classes: int, config: DualPathConfig | None = None) -> None:
         super().__init__()
+        check_parts(backbone, num_classes, config, DualPathConfig)
         self.config = config = config or DualPathConfig()
         self.backbone = backbone
         if config.has_framesets:
@@ -90,14 +91,13 @@ class DualPath(nn.Module):
         """Clips, as decoded (RGB, 0..255, square, of the backbone's size), to logits.
 
         Raises:
-            DualPathError: t does not fill the framesets or is less than T_S, or the frames have another size.
+            DualPathError: t does not fill the framesets or is less than T_S, or the clips have another size, layout or type.
         """
         return self.classify(self.encode(frames))
 
     def encode(self, frames: UInt8[Tensor, "b t c h w"]) -> dict[str, Float[Tensor, "b f"]]:
         """What each path makes of clips, by its name: y_SP is "spatial", y_TP is "temporal"."""
-        self.check_clip(frames.shape[1])
-        check_size(frames, self.backbone)
+        check_clips(frames, self)
         features = {}
         if self.spatial is not None:
             features["spatial"] = self.encode_spatial(frames)
@@ -107,8 +107,13 @@ class DualPath(nn.Module):
 
     def classify(self, features: dict[str, Float[Tensor, "b f"]]) -> Float[Tensor, "b k"]:
         """What the paths have made of clips to logits."""
+        return self.head(torch.cat([features[path] for path in self.path_names], dim=-1))
+
+    @property
+    def path_names(self) -> list[str]:
+        """The paths there are, in the order in which the classifier takes their features."""
         order = ("temporal", "spatial") if self.config.variant == "reference" else ("spatial", "temporal")
-        return self.head(torch.cat([features[path] for path in order if path in features], dim=-1))
+        return [path for path in order if self.config.paths in (path, "both")]
 
     def spatial_frames(self, num_frames: int) -> list[int]:
         """Which frames of a clip the spatial path looks at, counted from 0."""
@@ -170,7 +175,7 @@ class DualPath(nn.Module):
     def framesets(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b g c y x"]:
         """The pictures that the temporal path looks at, values 0..255."""
         config = self.config
-        coarse = self.backbone.dtype != torch.float32 or self.backbone.in_int8
+        coarse = self.backbone.dtype not in (torch.float32, torch.float64) or self.backbone.in_int8
         how = {"whole": coarse, "antialias": config.antialias}
         if config.variant == "reference":  # shrunk once laid out: antialiasing then blends frames where they meet
             tiled = pack(frames, config.grid)

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import MethodConfig, check_size, spread, take
+from dualpath.methods.base import MethodConfig, check_clips, spread, take
 from dualpath.nn.backbone import Backbone
 from dualpath.settings import check_fields
 
@@ -73,13 +73,12 @@ class LinearProbe(nn.Module):
 
     def forward(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         """Clips, as decoded (RGB, 0..255, square, of the backbone's size), to logits."""
-        return self.head(self.read_out(self.encode(frames)))
+        return self.head(self.read_out(self.encode(frames)).to(self.head.weight.dtype))
 
     @torch.no_grad()
     def encode(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b s f"]:
         """The features of the frames that are looked at, in order."""
-        self.check_clip(frames.shape[1])
-        check_size(frames, self.backbone)
+        check_clips(frames, self)
         t = frames.shape[1]
         frames = take(frames, spread(t, self.config.num_probe_frames or t))
         return self.backbone(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])

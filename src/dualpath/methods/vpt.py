@@ -68,7 +68,7 @@ def _place(
     tokens: Float[Tensor, "n l d"], prompts: Float[Tensor, "q d"], *, at: int, instead_of: int
 ) -> Float[Tensor, "n m d"]:
     """The tokens with the prompts in the place of `instead_of` tokens from `at` on."""
-    new = prompts.to(tokens.dtype).expand(len(tokens), -1, -1)
+    new = prompts.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
     return torch.cat([tokens[:, :at], new, tokens[:, at + instead_of :]], dim=1)
 
 

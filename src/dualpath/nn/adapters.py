@@ -80,7 +80,7 @@ class BlockAdapters(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Linear - GELU - Linear, in fp32."""
+    """Linear - GELU - Linear, in the type of its weights, which is fp32 unless the whole model was converted."""
 
     def __init__(self, inputs: int, hidden: int, num_classes: int) -> None:
         super().__init__()
@@ -89,4 +89,4 @@ class Classifier(nn.Module):
 
     def forward(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b k"]:
         """Features of a clip to one logit a class."""
-        return self.out(F.gelu(self.hidden(features.to(torch.float32))))
+        return self.out(F.gelu(self.hidden(features.to(self.hidden.weight.dtype))))

@@ -119,6 +119,11 @@ class Backbone(nn.Module, ABC):
         return size[0] // self.patch, size[1] // self.patch
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.vit.patch_embed.proj.weight.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """What the frozen weights are stored in and computed with."""
         return self.vit.patch_embed.proj.weight.dtype
@@ -156,8 +161,15 @@ class Backbone(nn.Module, ABC):
         self.forget_frozen()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Backbone:
+        """As torch does it; but angles of rotation, mean and deviation stay in fp32, see `store_in`."""
         self.forget_frozen()
-        return super()._apply(fn, recurse)
+        rope, self.vit.rope = getattr(self.vit, "rope", None), None
+        super()._apply(fn, recurse)
+        if rope is not None:
+            rope._apply(lambda value: new if (new := fn(value)).dtype == value.dtype else value.to(new.device))
+        self.vit.rope = rope
+        self.normalise_with(self.mean, self.std)
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither packed weights nor a thread can be copied or sent.

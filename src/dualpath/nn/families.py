@@ -89,12 +89,16 @@ class VitBackbone(Backbone):
 
     def _patches(self, pictures: Float[Tensor, "n c h w"]) -> Tensor:
         """What timm's patch_embed gives."""
+        if torch.compiler.is_exporting():
+            return self.vit.patch_embed(pictures)
         if _PATCHES not in self.frozen:
             self.frozen[_PATCHES] = FrozenPatches.of(self.vit.patch_embed, whole=self.in_int8)
         return (self.frozen[_PATCHES] or self.vit.patch_embed)(pictures)
 
     def _frozen_parts(self, number: int) -> tuple[FrozenAttention | None, FrozenMlp | None]:
-        """Of a block; made once, see Backbone.forget_frozen."""
+        """Of a block; made once, see Backbone.forget_frozen. What is exported has the block's own modules and their weights."""
+        if torch.compiler.is_exporting():
+            return None, None
         if number not in self.frozen:
             block = self.vit.blocks[number]
             self.frozen[number] = FrozenAttention.of(block.attn), FrozenMlp.of(block.mlp)
@@ -121,9 +125,9 @@ class VitBackbone(Backbone):
             tokens = vit._pos_embed(patches)
             tokens = tokens[0] if isinstance(tokens, tuple) else tokens  # Eva gives its rotary positions too
             return vit.norm_pre(_add_times(tokens, times))
-        n = len(pictures)
+        n = pictures.shape[0]  # not its len, which torch.export takes for a constant
         patches = patches.reshape(n, -1, self.width)  # rows x columns where timm's dynamic_img_size is on
-        patches = patches + positions.repeat(n // len(positions), 1, 1).to(patches.dtype)
+        patches = patches + positions.repeat(n // positions.shape[0], 1, 1).to(patches.dtype)
         own = self._own_first()
         if first is None and own:
             first = torch.cat(own, dim=1)[0]
@@ -256,7 +260,7 @@ class EvaBackbone(VitBackbone):
 
 
 def _add_times(tokens: Float[Tensor, "n l d"], times: Float[Tensor, "t d"] | None) -> Float[Tensor, "n l d"]:
-    return tokens if times is None else tokens + times.repeat(len(tokens) // len(times), 1)[:, None].to(tokens.dtype)
+    return tokens if times is None else tokens + times.repeat(tokens.shape[0] // times.shape[0], 1)[:, None].to(tokens.dtype)
 
 
 def _still_first(rope: Float[Tensor, "*b p r"], extra: int) -> Float[Tensor, "*b q r"]:
@@ -320,7 +324,7 @@ class SwinBackbone(Backbone):
         assert first is None
         patches = self.vit.patch_embed(pictures).flatten(1, 2)
         if positions is not None:
-            patches = patches + positions.repeat(len(patches) // len(positions), 1, 1).to(patches.dtype)
+            patches = patches + positions.repeat(patches.shape[0] // positions.shape[0], 1, 1).to(patches.dtype)
         return _add_times(patches, times)
 
     def layers(self, size: Size | None = None, *, extra: int = 0) -> Iterator[Layer]:

@@ -13,18 +13,22 @@ With rows = columns = 4, 16 frames of 56x56 make one picture of 224x224:
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import Literal, ParamSpec
+from contextlib import nullcontext
+from functools import wraps
+from typing import Any, Literal, ParamSpec
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from dualpath.errors import DualPathError
 
 Grid = tuple[int, int]
 P = ParamSpec("P")
+MOST_KEPT = 32
+"""Encodings that are kept at most, of each kind."""
 
 
 def check_frames(num_frames: int, grid: Grid) -> None:
@@ -110,12 +114,24 @@ def share_out(tokens: Float[Tensor, "g p q"], grid: Grid, cell: tuple[int, int])
 
 
 def _made_once(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Keeps what was made, for the next call; in compiled code it is a constant."""
-    kept = lru_cache(maxsize=32)(make)
+    """Keeps what was made, for the next call; in compiled and exported code it is a constant."""
+    kept: dict[Any, Tensor] = {}
 
     @wraps(make)
     def get(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        return kept(*args, **kwargs)
+        key = args, tuple(sorted(kwargs.items()))
+        if key not in kept:
+            # Where torch exports, what is made inside is a tensor without values: it must neither be kept nor computed anew
+            # in each call of what is exported. And one of the inference mode could not be used outside of it.
+            modes = _disable_current_modes() if torch.compiler.is_compiling() else nullcontext()
+            with modes, torch.inference_mode(False), torch.no_grad():
+                made = make(*args, **kwargs)
+            if type(made) is not Tensor:
+                return made
+            if len(kept) == MOST_KEPT:
+                del kept[next(iter(kept))]
+            kept[key] = made
+        return kept[key]
 
     # What torch.compiler.assume_constant_result does after importing the whole compiler.
     get._dynamo_marked_constant = True  # pyright: ignore[reportAttributeAccessIssue]

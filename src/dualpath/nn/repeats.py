@@ -41,8 +41,7 @@ def find_repeats(rows: UInt8[Tensor, "n ..."], *, period: int = 1) -> Repeats | 
         rows: pictures, or clips whose frames make one picture.
         period: row i is encoded as number i modulo this, so that only rows of the same number can share their features.
     """
-    n = len(rows)
-    if n <= period or rows.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or rows.device.type != "cpu" or torch.is_grad_enabled() or len(rows) <= period:
         return None
     sums = _sums(rows)
     alike: dict[tuple[int, int], list[int]] = {}
@@ -56,7 +55,7 @@ def find_repeats(rows: UInt8[Tensor, "n ..."], *, period: int = 1) -> Repeats | 
             kept.append(row)
             same.append(place)
         where.append(place)
-    return Repeats(kept, where) if len(kept) < n else None
+    return Repeats(kept, where) if len(kept) < len(rows) else None
 
 
 def _sums(rows: UInt8[Tensor, "n ..."]) -> list[int]:

@@ -14,7 +14,7 @@ from timm.models._registry import get_pretrained_cfg, is_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_kind
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import family_of, take_apart
 from dualpath.nn.hub import hub_or_cache
@@ -59,12 +59,16 @@ class BackboneConfig:
             raise DualPathError(f"image_size {self.image_size} must be at least 1 pixel, in whole patches of the backbone")
 
 
-def load_backbone(config: BackboneConfig, *, dtype: torch.dtype = torch.float32) -> Backbone:
+def load_backbone(config: BackboneConfig | str, *, dtype: torch.dtype = torch.float32) -> Backbone:
     """Builds the backbone and loads its weights: embedded, from a local file or from the hub.
 
     Raises:
         DualPathError: unknown name, a family that cannot be adapted, a weight file that does not fit, no network.
     """
+    check_kind("config", config, (BackboneConfig, str), "a BackboneConfig, or the name of a backbone")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise DualPathError(f"dtype is {dtype!r}, but it must be one of torch's for numbers, such as torch.bfloat16")
+    config = BackboneConfig(config) if isinstance(config, str) else config
     if config.weights is None and config.backbone != EMBEDDED:
         if config.model_args:
             raise DualPathError(

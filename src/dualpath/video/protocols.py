@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, check_count
 from dualpath.settings import MOST_VIEWS, check_fields
 from dualpath.video.decode import Decoder, check_decoder
 from dualpath.video.sampling import SamplingConfig
@@ -38,8 +38,8 @@ class ViewsConfig:
     def __post_init__(self) -> None:
         check_fields(self, num_clips=MOST_VIEWS, num_crops=MOST_VIEWS)
         check_decoder(self.decoder)
-        if self.num_clips < 1 or self.num_crops < 1:
-            raise DualPathError(f"num_clips {self.num_clips} and num_crops {self.num_crops} must be at least 1")
+        check_count("num_clips", self.num_clips)
+        check_count("num_crops", self.num_crops)
 
     @classmethod
     def from_name(cls, name: str) -> ViewsConfig:

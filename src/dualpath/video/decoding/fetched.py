@@ -189,8 +189,17 @@ def get(url: str) -> bytes:
         FetchError: it cannot be fetched.
     """
     target = io.BytesIO()
-    _download(url, target, expected=None, alive=lambda: None)
+    download(url, target)
     return target.getvalue()
+
+
+def download(url: str, target: io.BufferedIOBase) -> None:
+    """Writes what is at `url` into a file that can be read too.
+
+    Raises:
+        FetchError: it cannot be fetched.
+    """
+    _download(url, target, expected=None, alive=lambda: None)
 
 
 def _download(url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Callable[[], None]) -> None:
