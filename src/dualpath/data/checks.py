@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dualpath.data.formats.base import UNUSABLE, Found, Row, Split, frames_mark
+from dualpath.data.formats.base import UNUSABLE, Found, Row, Seconds, Split, segment_mark
 
 
 def without_twins(found: Found) -> list[Row]:
     """Keeps each file once, wherever its links or several spellings of its path lead, and tells contradictions.
 
-    Different segments of one file are different videos; their frames become part of their names.
+    Different segments of one file are different videos; where they begin and end becomes part of their names.
     """
-    first: dict[tuple[Path, int, int | None], Row] = {}
+    first: dict[tuple[Path, int, int | None, Seconds | None], Row] = {}
     segments: Counter[Path] = Counter()
     folders: dict[Path, Path] = {}
     for row in found.rows:
@@ -23,7 +24,7 @@ def without_twins(found: Found) -> list[Row]:
         if row.path.parent not in folders:
             folders[row.path.parent] = row.path.parent.resolve()
         real = row.path.resolve() if _is_link(row.path) else folders[row.path.parent] / row.path.name
-        other = first.setdefault((real, row.start, row.end), row)
+        other = first.setdefault((real, row.start, row.end, row.seconds), row)
         if other is row:
             segments[real] += 1
             continue
@@ -35,8 +36,8 @@ def without_twins(found: Found) -> list[Row]:
             found.problems.append(f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'")
         found.skipped.append(f"{row.where}, the same as {other.where}")
     return [
-        row if segments[real] == 1 else replace(row, name=row.name + frames_mark(start, end))
-        for (real, start, end), row in first.items()
+        row if segments[real] == 1 else replace(row, name=row.name + segment_mark(start, end, seconds))
+        for (real, start, end, seconds), row in first.items()
     ]
 
 
@@ -96,6 +97,18 @@ def class_problems(rows: Sequence[Row], empty: Sequence[str]) -> list[str]:
         f"class '{label}' has no training videos ({seen[label, 'val']} in val, {seen[label, 'test']} in test)"
         for label in every
         if not seen[label, "train"]
+    ]
+
+
+def class_notes(classes: Sequence[str]) -> list[str]:
+    """Tells classes whose names differ in capitals or spelling of the same letters only: one class written in two ways?"""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+    return [
+        f"the classes {' and '.join(map(repr, names))} differ in capitals or spaces only; if they are one, write them alike"
+        for names in alike.values()
+        if len(names) > 1
     ]
 
 

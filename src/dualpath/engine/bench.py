@@ -31,6 +31,7 @@ from dualpath.data.manifest import DataError, Video, read_manifest
 from dualpath.data.preparing.journal import Job
 from dualpath.data.preparing.prepare import encode_job
 from dualpath.data.scan import Refusal, ask, scan
+from dualpath.engine.prepare import find_segments
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.video.decode import read_frames
@@ -142,7 +143,7 @@ def bench_data(
     Raises:
         DataError: the data cannot be used.
     """
-    manifest = read_manifest(data, val_fraction=0.0)
+    manifest = find_segments(read_manifest(data, val_fraction=0.0))
     learnt = manifest.split("train") or manifest.videos
     chosen = np.random.default_rng(0).permutation(len(learnt))[: config.files]
     videos: Sequence[Video] = [learnt[place] for place in chosen]

@@ -14,7 +14,7 @@ from dualpath.data.preparing.journal import Preparation
 from dualpath.data.preparing.pack import write_shards
 from dualpath.data.preparing.prepare import ShardConfig, prepare
 from dualpath.engine.config import DataConfig
-from dualpath.engine.prepare import tell_warnings
+from dualpath.engine.prepare import find_segments, tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.video.decoding.fetched import as_url
@@ -36,7 +36,7 @@ def check_files(data: Path, output: Path, config: CheckConfig, *, annotations: D
     check_folder(output)  # before a tree of many files is walked
     annotations = annotations or DataConfig()
     manifest = read_manifest(data, val_fraction=0.0, format=annotations.format, fold=annotations.split, strict=False)
-    tell_warnings(manifest)
+    manifest = find_segments(manifest, workers=config.workers)
     began = time.monotonic()
     with Bar("checking", total=len({video.file for video in manifest.videos})) as bar:
 
@@ -104,6 +104,7 @@ def prepare_data(
     annotations = annotations or DataConfig()
     manifest = read_manifest(data, val_fraction=0.0, format=annotations.format, fold=annotations.split)
     tell_warnings(manifest)
+    manifest = find_segments(manifest, workers=workers)
     began = time.monotonic()
     with Bar("preparing videos", total=len(manifest.videos)) as bar:
         first: list[int] = []

@@ -125,6 +125,8 @@ def _annotations(manifest: Manifest) -> Iterable[Finding]:
         rest = f" (and {len(told) - 1:,} more)" if len(told) > 1 else ""
         text = f"the labels cannot be used as they are: {told[0]}{rest}"
         yield Finding("error", "annotations", text, details=tuple(told))
+    yield from (Finding("warning", "labels", warning) for warning in manifest.warnings)
+    yield from (Finding("note", "labels", note) for note in manifest.notes)
 
 
 def _labels(manifest: Manifest, usable: Sequence[Video]) -> Iterable[Finding]:

@@ -128,8 +128,8 @@ def read_format(
 def _read_plain(data: Path) -> Found:
     """Where no list fits: class folders go before any CSV beside them."""
     if data.is_file():
-        if data.suffix.lower() not in (".csv", ".tsv", ".txt"):
-            return Found(data.parent, "csv", problems=[f"is neither a folder nor a CSV file; {HOW_TO_LAY_OUT}"])
+        if data.suffix.lower() not in (".csv", ".tsv", ".txt", *table.LINES):
+            return Found(data.parent, "csv", problems=[f"is neither a folder nor a CSV or JSON lines file; {HOW_TO_LAY_OUT}"])
         return table.read_table(data)
     found = folders.read_folders(data)
     tables = [path for path in visible(data) if path.suffix.lower() == ".csv" and path.is_file()]
