@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualpath.data.formats import table as table_format
 from dualpath.data.formats.table import COLUMNS
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.splits import choose_val
@@ -342,3 +343,16 @@ def test_another_seed_chooses_others():
     chosen = [choose_val(videos, val_fraction=0.2, seed=seed) for seed in range(3)]
     assert len(set(chosen)) == 3
     assert chosen[0] == choose_val(videos, val_fraction=0.2, seed=0)
+
+
+def test_a_long_table_tells_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_format, "TOLD_ROWS", 100)
+    path = table(tmp_path, "path,label", *(f"{i}.mp4,{'ab'[i % 2]}" for i in range(250)))
+    told: list[tuple[int, int]] = []
+    read_manifest(path, strict=False, progress=lambda done, total: told.append((done, total)))
+    assert told == [(100, 250), (200, 250), (250, 250)]
+    told.clear()
+    read_manifest(
+        table(tmp_path, "path,label", "1.mp4,a", "2.mp4,b"), strict=False, progress=lambda *numbers: told.append(numbers)
+    )
+    assert told == []

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from dualpath.data.checks import class_notes, index_of, row_problems, sorted_labels, unknown_classes, without_twins
 from dualpath.data.formats import FORMATS, read_format
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Seconds, Split, Tally, segment_mark
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Seconds, Split, Tally, Tell, segment_mark
 from dualpath.errors import DualPathError, VideoError
 
 MOST_PROBLEMS = 20
@@ -79,6 +79,8 @@ class Video:
     @property
     def file(self) -> str:
         """The name of its file: its own name, without what tells it from other segments of the file."""
+        if not self.name.endswith("]"):
+            return self.name
         mark = segment_mark(self.start, self.end, self.seconds)
         return self.name if str(self.path).endswith(mark) else self.name.removesuffix(mark)
 
@@ -187,6 +189,7 @@ def read_manifest(
     known: tuple[str, int | None] | None = None,
     held_out: HeldOutFold | None = None,
     strict: bool = True,
+    progress: Tell = lambda done, total: None,
 ) -> Manifest:
     """Reads and checks a data set. Opens no video: `dualpath.data.scan` does.
 
@@ -207,6 +210,7 @@ def read_manifest(
             `val_fraction`; see `splits.hold_out`.
         strict: whether anything wrong is an error. If not, it stands in `Manifest.problems`, and a video whose label cannot
             be used has the label -1; an error is then only what leaves no video, or a file that is no list at all.
+        progress: is told (rows done, rows in all) while a long table is read.
 
     Raises:
         DataError: with all problems found.
@@ -230,10 +234,12 @@ def read_manifest(
     prepared = read_prepared(data)
     if prepared is not None and classes is None:
         classes = prepared.classes
-    found, rows = _read(data, classes, format=format, fold=fold, known=known, strict=strict)
+    found, rows = _read(data, classes, format=format, fold=fold, known=known, strict=strict, progress=progress)
     given = {row.label for row in rows} - {UNUSABLE} | set(found.empty)
     names = tuple(classes) if classes is not None else found.classes or sorted_labels(given)
-    labels = {label: index for label in {row.label for row in rows} if (index := index_of(label, names)) is not None}
+    labels = {name: index for index, name in enumerate(names)}
+    odd = {row.label for row in rows}.difference(labels)
+    labels |= {label: index for label in odd if (index := index_of(label, names)) is not None}
     videos = [
         Video(
             row.path, row.name, labels.get(row.label, -1), row.split or "train", row.group, None, row.start,
@@ -268,10 +274,11 @@ def _read(
     fold: int | None,
     known: tuple[str, int | None] | None,
     strict: bool,
+    progress: Tell,
 ) -> tuple[Found, list[Row]]:
     """The rows, checked; DataError with all that is wrong with them, unless that is to be told in `Found.problems`."""
     try:
-        found = read_format(data, name=format, fold=fold, known=known)
+        found = read_format(data, name=format, fold=fold, known=known, progress=progress)
     except OSError as problem:
         raise DataError(data, [f"{problem.filename} cannot be read ({problem.strerror})"]) from problem
     rows = without_twins(found)
@@ -291,6 +298,6 @@ def _relabelled(manifest: Manifest, classes: Sequence[str] | None) -> Manifest:
     rows = [Row(video.path, video.name, manifest.classes[video.label], video.split) for video in manifest.videos]
     if problems := unknown_classes(rows, classes):
         raise DataError(manifest.root, problems)
-    labels = [index_of(row.label, classes) or 0 for row in rows]
-    videos = tuple(replace(video, label=label) for video, label in zip(manifest.videos, labels, strict=True))
+    labels = {row.label: index_of(row.label, classes) or 0 for row in {row.label: row for row in rows}.values()}
+    videos = tuple(replace(video, label=labels[row.label]) for video, row in zip(manifest.videos, rows, strict=True))
     return replace(manifest, classes=tuple(classes), videos=videos)

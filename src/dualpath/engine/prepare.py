@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from dualpath.data.segments import in_frames
 from dualpath.data.splits import check_folds, divided_videos
 from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
-from dualpath.engine.progress import Bar
+from dualpath.engine.progress import Bar, bar_if_long
 from dualpath.engine.state import STATE, check_epochs, check_settings, read_position
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError
@@ -68,7 +69,7 @@ def read_data(
         DataError: with all problems; or there is nothing to learn from.
     """
     training = config.training
-    manifest = read_manifest(
+    manifest = read_labels(
         data,
         val_fraction=training.val_fraction if val_fraction is None else val_fraction,
         seed=training.seed,
@@ -85,9 +86,15 @@ def read_data(
     return find_segments(manifest, workers=training.workers) if open_files else manifest
 
 
+def read_labels(data: Path, **options: Any) -> Manifest:
+    """`read_manifest`, with a bar where it takes long."""
+    with bar_if_long("reading labels") as tell:
+        return read_manifest(data, progress=tell, **options)
+
+
 def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | None = None) -> Manifest:
     """Reads labels for a trained model: its classes, its validation share or held-out fold, its official split."""
-    manifest = read_manifest(
+    manifest = read_labels(
         data,
         val_fraction=spec.val_fraction,
         seed=spec.split_seed,

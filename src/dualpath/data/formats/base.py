@@ -31,6 +31,8 @@ VIDEO_SUFFIXES = frozenset((
 # fmt: on
 Seconds = tuple[float, float | None]
 """Where a part of a video begins, and where it ends (exclusive); None for the end of the video."""
+Tell = Callable[[int, int], None]
+"""Is told how far something is: done, in all."""
 UNUSABLE = ""
 """The label of a row whose own cannot be used, as a problem says: its file can still be looked into."""
 HOW_TO_LAY_OUT = "put each video into a folder named after its class, or give a CSV file with the columns path,label"
@@ -137,12 +139,14 @@ class Given:
         root: the folder below which videos are looked for.
         notes: the text files there that may be annotations; those beside `path` if that is a file.
         fold: of a data set with several divisions into training and test: 1, 2 or 3.
+        progress: is told (rows done, rows in all) while a table is read.
     """
 
     path: Path
     root: Path
     notes: tuple[Path, ...] = ()
     fold: int = 1
+    progress: Tell = lambda done, total: None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ start and end are seconds (5, 7.25, 00:01:07.5), start_frame and end_frame frame
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, SPLIT_NAMES, UNUSABLE, Format, Found, Given, Row, visible
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, SPLIT_NAMES, UNUSABLE, Format, Found, Given, Row, Tell, visible
 from dualpath.data.formats.text import MOST, Nested, read_head, read_json_lines, read_records, short, whole
 
 # fmt: off
@@ -34,6 +35,8 @@ COLUMNS = {  # what a column means: the names it may have, of which a table has 
 # fmt: on
 OWN = "labels.csv"
 """A table of this name in the folder is meant to be read."""
+TOLD_ROWS = 10_000
+"""Rows from one telling to the next: shorter tables are read at once."""
 HUGGING_FACE = ("metadata.csv", "metadata.jsonl")
 LINES = (".jsonl", ".ndjson")
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)")
@@ -45,12 +48,13 @@ def column_name(cell: str) -> str:
     return re.sub(r"[\s-]+", "_", cell.strip().lower())
 
 
-def read_table(table: Path, found: Found | None = None) -> Found:
+def read_table(table: Path, found: Found | None = None, progress: Tell = lambda done, total: None) -> Found:
     """The rows of a table; a file that is listed and not there is a problem: nobody lists by hand what is not there.
 
     Args:
         table: the file.
         found: what the rows are added to, where the data has several tables.
+        progress: is told (rows done, rows in all) now and then.
     """
     found = found or Found(table.parent, "csv")
     read = read_json_lines if table.suffix.lower() in LINES else read_records
@@ -63,7 +67,9 @@ def read_table(table: Path, found: Found | None = None) -> Found:
     if columns is None:
         return found
     reader = _Reader(table, found, has_split="split" in columns)
-    for line, cells in records[1:]:
+    for number, (line, cells) in enumerate(records[1:], 1):
+        if number % TOLD_ROWS == 0 or number == len(records) - 1 > TOLD_ROWS:
+            progress(number, len(records) - 1)
         if len(cells) > len(header):
             problem = f"has {len(cells)} fields, the header has {len(header)}; put quotes around a label with a comma"
             row = None
@@ -122,9 +128,9 @@ class _Reader:
 
     def __init__(self, table: Path, found: Found, *, has_split: bool) -> None:
         self.turned = ""
-        self._folder, self._root, self._has_split = table.parent, found.root, has_split
+        self._folder, self._has_split = table.parent, has_split
+        self._root = str(found.root / "x")[:-1]  # as text, with its slash: a million rows are a million names
         self._split_by_folder = table.name in HUGGING_FACE and not has_split
-        self._prefix = "" if table.parent == found.root else f"{table.parent.relative_to(found.root).as_posix()}/"
 
     def row(self, line: int, values: dict[str, str]) -> tuple[Row | None, str | None]:
         """A row, and what is wrong with it; one whose file is missing still says what its class and split would be."""
@@ -136,7 +142,7 @@ class _Reader:
             allowed = ", ".join(SPLIT_NAMES)
             return None, f"has the split '{values['split']}' for {name}; allowed are {allowed}"
         path, missing = self._place(name)
-        name = path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else str(path)
+        name = str(path).removeprefix(self._root)
         if self._split_by_folder:
             split = SPLIT_NAMES.get(name.partition("/")[0].lower())
         if isinstance(label, Nested):
@@ -151,24 +157,17 @@ class _Reader:
     def _place(self, name: str) -> tuple[Path, str | None]:
         """Where a listed file is, or would be, and what is wrong if it is not there."""
         path = self._folder / name  # an absolute name replaces the folder
-        if _is_file(path):
+        if os.path.isfile(path):  # noqa: PTH113 (no name from a list is too long or too strange for it)
             return path, None
         told = f"names a file that is not there: {path}"
         if "\\" not in name:
             return path, told
         if not _WINDOWS.match(name):
             slashed = self._folder / name.replace("\\", "/")
-            if _is_file(slashed):
+            if slashed.is_file():
                 self.turned = self.turned or name
                 return slashed, None
         return path, f"{told}; that is a path of Windows: write it with slashes, relative to the table, such as videos/1.mp4"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # no file's name, but a list's: too long, for one
-        return False
 
 
 def _segment(values: dict[str, str]) -> tuple[dict[str, Any], str | None]:
@@ -208,7 +207,7 @@ def _seconds(text: str) -> float | None:
 
 def _tables(folder: Path) -> list[Path]:
     """The tables that a folder is described by: labels.csv, or Hugging Face's, in it or in its train/, val/ and test/."""
-    if _is_file(folder / OWN):
+    if (folder / OWN).is_file():
         return [folder / OWN]
     places = [folder, *(path for path in visible(folder) if path.name.lower() in SPLIT_NAMES and path.is_dir())]
     return [place / name for place in places for name in HUGGING_FACE if _has_labels(place / name)]
@@ -216,7 +215,7 @@ def _tables(folder: Path) -> list[Path]:
 
 def _has_labels(table: Path) -> bool:
     """Whether it names a label for each file, by its first line: captions and the like are not ours."""
-    first = read_head(table).split("\n", 1)[0] if _is_file(table) else ""
+    first = read_head(table).split("\n", 1)[0] if table.is_file() else ""
     cells = re.findall(r'"([^"]*)"\s*:', first) if table.suffix in LINES else re.split(r"[,;\t]", first)
     names = {column_name(cell.strip('"\r ')) for cell in cells}
     return not names.isdisjoint(COLUMNS["path"]) and not names.isdisjoint(COLUMNS["label"])
@@ -224,7 +223,7 @@ def _has_labels(table: Path) -> bool:
 
 def _read(given: Given) -> Found:
     if not given.path.is_dir():
-        return read_table(given.path)
+        return read_table(given.path, progress=given.progress)
     tables = _tables(given.path) or [given.path / OWN]
     found = Found(given.path, "csv")
     for table in tables:
@@ -232,7 +231,7 @@ def _read(given: Given) -> Found:
             found.problems.append(f"holds both {' and '.join(HUGGING_FACE)}; leave one of them")
             return found
     for table in tables:
-        read_table(table, found)
+        read_table(table, found, given.progress)
     return found
 
 
