@@ -519,6 +519,21 @@ def test_evaluate_prints_a_table_or_json(
     assert refused(*words, "--protocol", "dense").startswith("there is no protocol 'dense'; give T frames")
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "worth"])
+def test_a_test_split_is_not_said_to_be_trained_on(
+    verb: str, trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(clips / "train", data / "train")
+    shutil.copytree(clips / "val", data / "test")  # no val/: training splits one off, evaluation needs none
+    words = [verb, str(trained), str(data), "--workers", "0", "--output", str(tmp_path / "out"), "--json"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "no split of its own" not in said.err
+    assert "keeps for validation" not in said.err
+    assert '"videos": 4' in said.out
+
+
 def test_predict_answers_what_it_can(trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     good = [str(clips / "val" / colour / "0.mp4") for colour in ("red", "blue")]

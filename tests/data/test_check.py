@@ -151,7 +151,8 @@ def test_a_file_of_several_segments_is_read_once(tmp_path: Path, monkeypatch: py
     assert list(found.bad) == ["rgb/c.mp4"]
     assert found.bad_segments == {"rgb/a.mp4[25:44]": "is listed with the frames 25 to 43, but there are only 40"}
     kinds = {finding.kind: finding for finding in found.findings}
-    assert list(kinds) == ["unreadable", "segment-range", "copies", "short"]
+    assert set(kinds) == {"unreadable", "segment-range", "copies", "short", "labels"}
+    assert "2 classes; Diving48 has 48" in kinds["labels"].text
     assert kinds["copies"].sets == (("rgb/a.mp4", "rgb/b.mp4"),)
     assert (kinds["segment-range"].severity, kinds["short"].files) == ("warning", ("rgb/a.mp4[10:12]",))
     assert found.usable_counts()["train"] == {"Forward 15som NoTwis PIKE": 2, "Back 15som 05Twis FREE": 1}
@@ -218,3 +219,26 @@ def test_pictures_are_kept_of_a_few_of_each_class(made: Path) -> None:
 def test_settings_check_themselves(wrong: dict[str, Any]) -> None:
     with pytest.raises(DualPathError, match=f"{next(iter(wrong))} is "):
         CheckConfig(**wrong)
+
+
+def test_files_that_are_not_there_cost_no_child_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{i}.mp4,{'ab'[i % 2]}\n" for i in range(50)))
+    (tmp_path / "7.mp4").symlink_to("nowhere.mp4")
+    asked: list[Path] = []
+
+    def ask(paths: list[Path], do: Callable[[Path], Any], **_: object) -> Any:
+        asked.extend(paths)
+        return here(paths, do)
+
+    monkeypatch.setattr(check_module, "ask", ask)
+    told: list[Progress] = []
+    manifest = read_manifest(tmp_path, val_fraction=0.0, strict=False)
+    found = check_data(manifest, tmp_path / "out", CheckConfig(workers=1), progress=told.append)
+    assert asked == [tmp_path / "7.mp4"]
+    assert found.bad["8.mp4"] == "there is no such file"
+    assert found.bad["7.mp4"] == "is a link to a file that is not there"
+    assert [(one.done, one.total) for one in told] == [(49, 50), (50, 50)]
+    write_video(tmp_path / "8.mp4", 3)
+    again = check_data(manifest, tmp_path / "out", CheckConfig(workers=1))
+    assert again.read == 1
+    assert "8.mp4" not in again.bad

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualpath.data.formats import table as table_format
+from dualpath.data.formats.table import COLUMNS
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.splits import choose_val
 from dualpath.errors import DualPathError
@@ -18,6 +20,9 @@ def fill(root: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     return root
+
+
+OTHERS = {use: f" (or {', '.join(names[1:])})" for use, names in COLUMNS.items()}
 
 
 def table(root: Path, *lines: str, name: str = "labels.csv", text: str | None = None) -> Path:
@@ -211,12 +216,12 @@ GROUPS = "group 'g' is in several splits: 1.mp4 (line 2) in train, 2.mp4 (line 3
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        (["path,class name", "1.mp4,a"], ["labels.csv has no column label or class; it has path, class name"]),
+        (["path,sort", "1.mp4,a"], [f"labels.csv has no column label{OTHERS['label']}; it has path, sort"]),
         (
             ["1.mp4,a"],
             [
-                "labels.csv has no column path or file or video or filename; it has 1.mp4, a",
-                "labels.csv has no column label or class; it has 1.mp4, a",
+                f"labels.csv has no column path{OTHERS['path']}; it has 1.mp4, a",
+                f"labels.csv has no column label{OTHERS['label']}; it has 1.mp4, a",
             ],
         ),
         (["path,label"], [f"holds no videos; {HOW}"]),
@@ -256,7 +261,7 @@ def test_not_utf8_and_not_a_table(tmp_path):
     fill(tmp_path, "1.mp4")
     (tmp_path / "latin.csv").write_bytes("path,label\n1.mp4,jubilä\n".encode("latin-1"))
     assert problems(tmp_path / "latin.csv") == ("latin.csv is not UTF-8 text (byte 22); save it as UTF-8",)
-    assert problems(tmp_path / "1.mp4") == (f"is neither a folder nor a CSV file; {HOW}",)
+    assert problems(tmp_path / "1.mp4") == (f"is neither a folder nor a CSV or JSON lines file; {HOW}",)
     assert problems(table(tmp_path, text="")) == (f"labels.csv is empty; {HOW}",)
 
 
@@ -338,3 +343,16 @@ def test_another_seed_chooses_others():
     chosen = [choose_val(videos, val_fraction=0.2, seed=seed) for seed in range(3)]
     assert len(set(chosen)) == 3
     assert chosen[0] == choose_val(videos, val_fraction=0.2, seed=0)
+
+
+def test_a_long_table_tells_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_format, "TOLD_ROWS", 100)
+    path = table(tmp_path, "path,label", *(f"{i}.mp4,{'ab'[i % 2]}" for i in range(250)))
+    told: list[tuple[int, int]] = []
+    read_manifest(path, strict=False, progress=lambda done, total: told.append((done, total)))
+    assert told == [(100, 250), (200, 250), (250, 250)]
+    told.clear()
+    read_manifest(
+        table(tmp_path, "path,label", "1.mp4,a", "2.mp4,b"), strict=False, progress=lambda *numbers: told.append(numbers)
+    )
+    assert told == []

@@ -3,14 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dualpath.data import scan
 from dualpath.data.clips import TestClips, TrainClips
-from dualpath.data.manifest import SLACK, Video
+from dualpath.data.manifest import SLACK, UNTIMED, Video, read_manifest
 from dualpath.data.scan import _sorted_out
+from dualpath.data.segments import frames_between, in_frames
 from dualpath.errors import VideoError
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
@@ -98,3 +100,65 @@ def test_counted(start, length, frames):
         assert counted == replace(video, num_frames=min(length, frames - start))
         assert counted.num_frames is not None
         assert 1 <= counted.num_frames <= length
+
+
+# --- segments that are listed in seconds
+
+
+def listed(root: Path, *rows: str) -> Path:
+    (root / "labels.csv").write_text("\n".join(["path,label,start,end", *rows]))
+    return root
+
+
+def read_in_frames(root: Path) -> dict[str, Video]:
+    return {video.name: video for video in in_frames(read_manifest(root, val_fraction=0.0)).videos}
+
+
+def test_seconds_become_the_frames_that_are_shown_then(tmp_path):
+    write_video(tmp_path / "x.mp4", 100)  # 4 s at 25 fps
+    write_video(tmp_path / "v.mkv", 6, times_ms=[0, 100, 150, 1000, 1040, 3000])
+    rows = [("x.mp4", "0,2"), ("x.mp4", "1.5,2"), ("x.mp4", "3,"), ("x.mp4", "3.2,4.9"), ("x.mp4", "0.05,0.06"),
+            ("v.mkv", "0.1,1"), ("v.mkv", "1,3"), ("v.mkv", "2,2.5")]  # fmt: skip
+    videos = read_in_frames(listed(tmp_path, *(f"{name},{'ab'[i % 2]},{ends}" for i, (name, ends) in enumerate(rows))))
+    assert {name: (video.start, video.end) for name, video in videos.items()} == {
+        "x.mp4[0s:2s]": (0, 50),
+        "x.mp4[1.5s:2s]": (38, 50),
+        "x.mp4[3s:]": (75, None),
+        "x.mp4[3.2s:4.9s]": (80, 100),  # lists give rounded seconds
+        "x.mp4[0.05s:0.06s]": (1, 2),  # shorter than a frame: the one that is shown
+        "v.mkv[0.1s:1s]": (1, 3),
+        "v.mkv[1s:3s]": (3, 5),
+        "v.mkv[2s:2.5s]": (4, 5),
+    }
+    assert {video.file for video in videos.values()} == {"x.mp4", "v.mkv"}
+    clip = TestClips([videos["x.mp4[1.5s:2s]"]], sampling=SamplingConfig(4), size=48)[0]
+    assert clip.frames is not None
+    assert read_numbers(clip.frames[0]) == [39, 42, 45, 48]
+
+
+@pytest.mark.parametrize("ends", ["5,6", "1,5.1", "4,"])
+def test_seconds_past_the_end_are_told(tmp_path, ends):
+    write_video(tmp_path / "x.mp4", 100)
+    write_video(tmp_path / "y.mp4", 100)
+    video = read_in_frames(listed(tmp_path, f"x.mp4,a,{ends}", "y.mp4,b,0,1"))["x.mp4"]
+    begin, _, stop = ends.partition(",")
+    with pytest.raises(VideoError, match=f"is listed from {begin} s to {f'{stop} s' if stop else 'its end'}, the frames "):
+        video.counted(100)
+
+
+def test_seconds_of_a_file_that_cannot_be_read_stay_past_its_end(tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    write_video(tmp_path / "y.mp4", 10)
+    video = read_in_frames(listed(tmp_path, "x.mp4,a,0,1", "y.mp4,b,0,0.2"))["x.mp4"]
+    assert (video.start, video.end) == (0, UNTIMED)
+    with pytest.raises(VideoError, match="is listed from 0 s to 1 s, but there are only 10"):
+        video.counted(10)
+
+
+@given(st.integers(1, 300), st.sampled_from([24.0, 25.0, 30000 / 1001, 60.0]), st.data())
+def test_times_of_frames_and_back(count, fps, data):
+    times = np.arange(count + 1) / fps
+    start = data.draw(st.integers(0, count - 1))
+    end = data.draw(st.integers(start + 1, count))
+    told = (round(start / fps, 3), round(end / fps, 3))
+    assert frames_between(times, told) == (start, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from dualpath.data.formats.base import Split
 from dualpath.data.manifest import DataError, HeldOutFold, Manifest, Video, read_manifest
-from dualpath.data.splits import assign_folds, check_folds, count_groups, divided_videos, hold_out
+from dualpath.data.splits import assign_folds, check_folds, choose_val, count_groups, divided_videos, hold_out
 from dualpath.errors import DualPathError
 
 
@@ -201,3 +202,14 @@ def test_reading_labels(tmp_path):
         assert again.videos == manifest.videos  # as a trained model reads them
         judged += manifest.split("val")
     assert sorted(video.name for video in judged) == sorted(f"{i}.mp4" for i in range(24))
+
+
+def test_many_classes_take_a_time_that_grows_with_their_number():
+    def seconds(count: int) -> float:
+        videos = [Video(Path(f"{i}.mp4"), f"{i}.mp4", i % (count // 4), "train") for i in range(count)]
+        began = time.process_time()
+        choose_val(videos, val_fraction=0.2, seed=0)
+        return time.process_time() - began
+
+    few = min(seconds(2000) for _ in range(3))
+    assert min(seconds(16_000) for _ in range(2)) < 20 * few  # eight times as many; with a search through all for each, 64

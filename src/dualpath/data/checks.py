@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from dualpath.data.formats.base import UNUSABLE, Found, Row, Split, frames_mark
+from dualpath.data.formats.base import UNUSABLE, Found, Row, Seconds, Split, segment_mark
 
 
 def without_twins(found: Found) -> list[Row]:
     """Keeps each file once, wherever its links or several spellings of its path lead, and tells contradictions.
 
-    Different segments of one file are different videos; their frames become part of their names.
+    Different segments of one file are different videos; where they begin and end becomes part of their names.
     """
-    first: dict[tuple[Path, int, int | None], Row] = {}
-    segments: Counter[Path] = Counter()
-    folders: dict[Path, Path] = {}
+    # All of it in text: a million rows make a million paths, and pathlib takes its time for each.
+    first: dict[tuple[str, int, int | None, Seconds | None], Row] = {}
+    segments: Counter[str] = Counter()
+    folders: dict[str, str] = {}
     for row in found.rows:
         # Resolving every path would cost a system call for each folder above it: most files share their folder.
-        if row.path.parent not in folders:
-            folders[row.path.parent] = row.path.parent.resolve()
-        real = row.path.resolve() if _is_link(row.path) else folders[row.path.parent] / row.path.name
-        other = first.setdefault((real, row.start, row.end), row)
+        folder, _, name = str(row.path).rpartition(os.sep)
+        if folder not in folders:
+            folders[folder] = str(row.path.parent.resolve())
+        link = os.path.islink(row.path)  # noqa: PTH114 (no name from a list is too long or too strange for it)
+        real = str(row.path.resolve()) if link else f"{folders[folder]}{os.sep}{name}"
+        other = first.setdefault((real, row.start, row.end, row.seconds), row)
         if other is row:
             segments[real] += 1
             continue
@@ -35,16 +39,9 @@ def without_twins(found: Found) -> list[Row]:
             found.problems.append(f"the same video has two labels: {other.where} '{other.label}', {row.where} '{row.label}'")
         found.skipped.append(f"{row.where}, the same as {other.where}")
     return [
-        row if segments[real] == 1 else replace(row, name=row.name + frames_mark(start, end))
-        for (real, start, end), row in first.items()
+        row if segments[real] == 1 else replace(row, name=row.name + segment_mark(start, end, seconds))
+        for (real, start, end, seconds), row in first.items()
     ]
-
-
-def _is_link(path: Path) -> bool:
-    try:
-        return path.is_symlink()
-    except (OSError, ValueError):  # no file's name, but a list's: too long, for one
-        return False
 
 
 def split_groups(rows: Sequence[Row]) -> list[str]:
@@ -99,9 +96,22 @@ def class_problems(rows: Sequence[Row], empty: Sequence[str]) -> list[str]:
     ]
 
 
+def class_notes(classes: Sequence[str]) -> list[str]:
+    """Tells classes whose names differ in capitals or spelling of the same letters only: one class written in two ways?"""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+    return [
+        f"the classes {' and '.join(map(repr, names))} differ in capitals or spaces only; if they are one, write them alike"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
 def unknown_classes(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
     """Tells classes that a trained model does not have."""
-    counts = Counter(row.label for row in rows if index_of(row.label, classes) is None)
+    labels = Counter(row.label for row in rows)
+    counts = {label: count for label, count in labels.items() if index_of(label, classes) is None}
     known = ", ".join(classes[:10]) + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
     return [
         f"class '{label}' ({count} videos, the first is {next(r for r in rows if r.label == label).where}) is not one "

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from dualpath.data.checks import index_of, row_problems, sorted_labels, unknown_classes, without_twins
+from dualpath.data.checks import class_notes, index_of, row_problems, sorted_labels, unknown_classes, without_twins
 from dualpath.data.formats import FORMATS, read_format
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Split, Tally, frames_mark
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Seconds, Split, Tally, Tell, segment_mark
 from dualpath.errors import DualPathError, VideoError
 
 MOST_PROBLEMS = 20
 LONGEST = 1000
+UNTIMED = 10**9
+"""The `end` of a segment in seconds that has no frames yet, so that it is never taken for its whole file."""
 SLACK = 2
 """Frames that a segment may reach past the end of its file: copies lose the last one or two."""
 
@@ -60,6 +62,8 @@ class Video:
         num_frames: of the segment, counted by `scan`; None before.
         start: first frame of the segment, counted from 0.
         end: the frame behind its last one; None for the end of the file.
+        seconds: the segment as it is listed, where that is in seconds; `start` and `end` are then found by
+            `dualpath.data.segments`, and until then `end` lies past the end of any file.
     """
 
     path: Path
@@ -70,11 +74,14 @@ class Video:
     num_frames: int | None = None
     start: int = 0
     end: int | None = None
+    seconds: Seconds | None = None
 
     @property
     def file(self) -> str:
-        """The name of its file: its own name, without the frames that tell it from other segments of the file."""
-        mark = frames_mark(self.start, self.end)
+        """The name of its file: its own name, without what tells it from other segments of the file."""
+        if not self.name.endswith("]"):
+            return self.name
+        mark = segment_mark(self.start, self.end, self.seconds)
         return self.name if str(self.path).endswith(mark) else self.name.removesuffix(mark)
 
     def counted(self, frames: int) -> Video:
@@ -85,8 +92,12 @@ class Video:
         """
         end = frames if self.end is None else self.end
         if end > frames + SLACK or 0 < frames <= self.start:
-            told = f"is listed with the frames {self.start} to {end - 1}, but there are only {frames}"
-            raise VideoError(self.path, told)
+            told = f"is listed with the frames {self.start} to {end - 1}"
+            if self.seconds is not None:
+                begin, stop = self.seconds
+                told = f"is listed from {begin:g} s to {'its end' if stop is None else f'{stop:g} s'}"
+                told += f", the frames {self.start} to {end - 1}" if end != UNTIMED else ""
+            raise VideoError(self.path, f"{told}, but there are only {frames}")
         return replace(self, num_frames=min(end, frames) - self.start)
 
 
@@ -106,6 +117,7 @@ class Manifest:
         listed: where videos are listed, how many of each split are there: papers' denominators differ.
         extra: videos on disk that no list names.
         warnings: what the user should be told, a sentence each.
+        notes: how the data were understood, a sentence each.
         problems: what makes the labels unusable, a sentence each; there are none where they were read strictly.
     """
 
@@ -120,6 +132,7 @@ class Manifest:
     listed: Mapping[Split, Tally] = field(default_factory=dict)
     extra: int = 0
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     def split(self, name: Split) -> tuple[Video, ...]:
@@ -176,14 +189,15 @@ def read_manifest(
     known: tuple[str, int | None] | None = None,
     held_out: HeldOutFold | None = None,
     strict: bool = True,
+    progress: Tell = lambda done, total: None,
 ) -> Manifest:
     """Reads and checks a data set. Opens no video: `dualpath.data.scan` does.
 
     Args:
         data: a folder (`train/<class>/*` with `val/` and `test/` or without, or `<class>/*`), a CSV file
-            (`path,label[,split][,group]`), a folder that holds one such CSV and no class folders, a folder with the
-            annotation files of one of `dualpath.data.formats`, or such a file; what `dualpath data prepare` made: a
-            folder, or the URL of a folder of shards.
+            (`path,label[,split][,group]`, see `formats.table`), a folder that holds one such CSV and no class folders, a
+            folder with the annotation files of one of `dualpath.data.formats`, or such a file; what `dualpath data prepare`
+            made: a folder, or the URL of a folder of shards.
         val_fraction: share of each class that becomes `val` where none is given; 0 leaves all in `train`.
         seed: chooses which ones, see `splits.choose_val`.
         classes: the classes of a trained model: labels map onto these names (or their numbers), training videos are
@@ -196,6 +210,7 @@ def read_manifest(
             `val_fraction`; see `splits.hold_out`.
         strict: whether anything wrong is an error. If not, it stands in `Manifest.problems`, and a video whose label cannot
             be used has the label -1; an error is then only what leaves no video, or a file that is no list at all.
+        progress: is told (rows done, rows in all) while a long table is read.
 
     Raises:
         DataError: with all problems found.
@@ -219,14 +234,19 @@ def read_manifest(
     prepared = read_prepared(data)
     if prepared is not None and classes is None:
         classes = prepared.classes
-    found, rows = _read(data, classes, format=format, fold=fold, known=known, strict=strict)
+    found, rows = _read(data, classes, format=format, fold=fold, known=known, strict=strict, progress=progress)
     given = {row.label for row in rows} - {UNUSABLE} | set(found.empty)
     names = tuple(classes) if classes is not None else found.classes or sorted_labels(given)
-    labels = {label: index for label in {row.label for row in rows} if (index := index_of(label, names)) is not None}
+    labels = {name: index for index, name in enumerate(names)}
+    odd = {row.label for row in rows}.difference(labels)
+    labels |= {label: index for label in odd if (index := index_of(label, names)) is not None}
     videos = [
-        Video(row.path, row.name, labels.get(row.label, -1), row.split or "train", row.group, None, row.start, row.end)
+        Video(
+            row.path, row.name, labels.get(row.label, -1), row.split or "train", row.group, None, row.start,
+            row.end if row.seconds is None else UNTIMED, row.seconds,
+        )
         for row in sorted(rows, key=lambda row: row.name)
-    ]
+    ]  # fmt: skip
     manifest = Manifest(
         root=found.root,
         classes=names,
@@ -238,6 +258,7 @@ def read_manifest(
         listed=found.listed,
         extra=found.extra,
         warnings=tuple(found.warnings),
+        notes=(*found.notes, *class_notes(names)),
         problems=tuple(found.problems),
     )
     if prepared is not None:
@@ -253,10 +274,11 @@ def _read(
     fold: int | None,
     known: tuple[str, int | None] | None,
     strict: bool,
+    progress: Tell,
 ) -> tuple[Found, list[Row]]:
     """The rows, checked; DataError with all that is wrong with them, unless that is to be told in `Found.problems`."""
     try:
-        found = read_format(data, name=format, fold=fold, known=known)
+        found = read_format(data, name=format, fold=fold, known=known, progress=progress)
     except OSError as problem:
         raise DataError(data, [f"{problem.filename} cannot be read ({problem.strerror})"]) from problem
     rows = without_twins(found)
@@ -276,6 +298,6 @@ def _relabelled(manifest: Manifest, classes: Sequence[str] | None) -> Manifest:
     rows = [Row(video.path, video.name, manifest.classes[video.label], video.split) for video in manifest.videos]
     if problems := unknown_classes(rows, classes):
         raise DataError(manifest.root, problems)
-    labels = [index_of(row.label, classes) or 0 for row in rows]
-    videos = tuple(replace(video, label=label) for video, label in zip(manifest.videos, labels, strict=True))
+    labels = {row.label: index_of(row.label, classes) or 0 for row in {row.label: row for row in rows}.values()}
+    videos = tuple(replace(video, label=labels[row.label]) for video, row in zip(manifest.videos, rows, strict=True))
     return replace(manifest, classes=tuple(classes), videos=videos)

@@ -43,10 +43,15 @@ def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> fr
     Groups go as a whole and every class keeps a video to learn from. A pure function of the seed and of the videos'
     names, labels and groups: they are ranked by a hash, so without groups a new file moves at most one old one.
     """
+    if val_fraction == 0:
+        return frozenset()
     units = _ranked_groups(videos, seed=seed)
-    sizes = {unit: Counter(video.label for video in units[unit]) for unit in units}
+    sizes: dict[str, dict[int, int]] = {unit: {} for unit in units}  # of a million mostly one each: no Counters
+    for unit, members in units.items():
+        for video in members:
+            sizes[unit][video.label] = sizes[unit].get(video.label, 0) + 1
     left = Counter(video.label for video in videos)
-    wanted = Counter({k: max(1, math.floor(val_fraction * n + 0.5)) for k, n in left.items() if val_fraction > 0})
+    wanted = Counter({k: max(1, math.floor(val_fraction * n + 0.5)) for k, n in left.items()})
     missing, chosen = wanted.copy(), set()
 
     def take(unit: str) -> None:
@@ -61,10 +66,14 @@ def choose_val(videos: Sequence[Video], *, val_fraction: float, seed: int) -> fr
         nearer = sum(abs(missing[k] - n) - abs(missing[k]) for k, n in sizes[unit].items()) < 0
         if nearer and not spared(unit):
             take(unit)
+    with_label: dict[int, list[str]] = {label: [] for label in wanted}
+    for unit in units:
+        for label in sizes[unit].keys() & wanted.keys():
+            with_label[label].append(unit)
     for label in sorted(wanted):  # a class whose groups are all larger than its share still wants to be measured
-        fitting = [unit for unit in units if sizes[unit][label] and not spared(unit)]
-        if missing[label] == wanted[label] and fitting:
-            take(min(fitting, key=lambda unit: sizes[unit].total()))
+        fitting = [unit for unit in with_label[label] if not spared(unit)] if missing[label] == wanted[label] else []
+        if fitting:
+            take(min(fitting, key=lambda unit: sum(sizes[unit].values())))
     return frozenset(video.name for unit in chosen for video in units[unit])
 
 

@@ -27,10 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 from dualpath.data.batches import Course
 from dualpath.data.clips import TrainClips
 from dualpath.data.loader import TrainBatch, train_loader
-from dualpath.data.manifest import DataError, Video, read_manifest
+from dualpath.data.manifest import DataError, Video
 from dualpath.data.preparing.journal import Job
 from dualpath.data.preparing.prepare import encode_job
 from dualpath.data.scan import Refusal, ask, scan
+from dualpath.engine.prepare import find_segments, read_labels
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.processes import child_context
@@ -145,7 +146,7 @@ def bench_data(
     Raises:
         DataError: the data cannot be used.
     """
-    manifest = read_manifest(data, val_fraction=0.0)
+    manifest = find_segments(read_labels(data, val_fraction=0.0))
     learnt = manifest.split("train") or manifest.videos
     chosen = np.random.default_rng(0).permutation(len(learnt))[: config.files]
     videos: Sequence[Video] = [learnt[place] for place in chosen]

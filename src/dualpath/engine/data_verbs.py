@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualpath.data.checking.check import Check, CheckConfig, Progress, check_data, check_folder, with_pictures
-from dualpath.data.manifest import read_manifest
 from dualpath.data.preparing.journal import Preparation
 from dualpath.data.preparing.pack import write_shards
 from dualpath.data.preparing.prepare import ShardConfig, prepare
 from dualpath.engine.config import DataConfig
-from dualpath.engine.prepare import tell_warnings
+from dualpath.engine.prepare import find_segments, read_labels, tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.files import owns_output
@@ -37,8 +36,8 @@ def check_files(data: Path, output: Path, config: CheckConfig, *, annotations: D
     """
     check_folder(output)  # before a tree of many files is walked
     annotations = annotations or DataConfig()
-    manifest = read_manifest(data, val_fraction=0.0, format=annotations.format, fold=annotations.split, strict=False)
-    tell_warnings(manifest)
+    manifest = read_labels(data, val_fraction=0.0, format=annotations.format, fold=annotations.split, strict=False)
+    manifest = find_segments(manifest, workers=config.workers)
     began = time.monotonic()
     with Bar("checking", total=len({video.file for video in manifest.videos})) as bar:
 
@@ -105,8 +104,9 @@ def prepare_data(
     if as_url(data) is not None:
         raise DualPathError(f"{data} was prepared already; give the videos themselves")
     annotations = annotations or DataConfig()
-    manifest = read_manifest(data, val_fraction=0.0, format=annotations.format, fold=annotations.split)
+    manifest = read_labels(data, val_fraction=0.0, format=annotations.format, fold=annotations.split)
     tell_warnings(manifest)
+    manifest = find_segments(manifest, workers=workers)
     began = time.monotonic()
     with Bar("preparing videos", total=len(manifest.videos)) as bar:
         first: list[int] = []

@@ -8,16 +8,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
 from dualpath.data.scan import ScanResult, count_frames, decode_all, scan, too_short
+from dualpath.data.segments import in_frames
 from dualpath.data.splits import check_folds, divided_videos
 from dualpath.engine.checkpoint import ModelSpec
 from dualpath.engine.config import RunConfig, TrainConfig
-from dualpath.engine.progress import Bar
+from dualpath.engine.progress import Bar, bar_if_long
 from dualpath.engine.state import STATE, check_epochs, check_settings, read_position
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError
@@ -46,7 +48,14 @@ def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmSt
         remove_temporary(output)
 
 
-def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = None, told: set[str] | None = None) -> Manifest:
+def read_data(
+    data: Path,
+    config: RunConfig,
+    *,
+    val_fraction: float | None = None,
+    told: set[str] | None = None,
+    open_files: bool = True,
+) -> Manifest:
     """Reads the labels of what a run learns from, and tells what the user should know of them.
 
     Args:
@@ -54,12 +63,13 @@ def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = Non
         config: of the run.
         val_fraction: instead of the run's own.
         told: warnings that are not told again; those of these data are put into it.
+        open_files: whether files may be looked into, for segments that are listed in seconds.
 
     Raises:
         DataError: with all problems; or there is nothing to learn from.
     """
     training = config.training
-    manifest = read_manifest(
+    manifest = read_labels(
         data,
         val_fraction=training.val_fraction if val_fraction is None else val_fraction,
         seed=training.seed,
@@ -73,12 +83,18 @@ def read_data(data: Path, config: RunConfig, *, val_fraction: float | None = Non
         check_folds(manifest, config.held_out.num_folds, seed=training.seed)
         manifest = replace(manifest, videos=divided_videos(manifest))
     tell_warnings(manifest, told)
-    return manifest
+    return find_segments(manifest, workers=training.workers) if open_files else manifest
+
+
+def read_labels(data: Path, **options: Any) -> Manifest:
+    """`read_manifest`, with a bar where it takes long."""
+    with bar_if_long("reading labels") as tell:
+        return read_manifest(data, progress=tell, **options)
 
 
 def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | None = None) -> Manifest:
     """Reads labels for a trained model: its classes, its validation share or held-out fold, its official split."""
-    return read_manifest(
+    manifest = read_labels(
         data,
         val_fraction=spec.val_fraction,
         seed=spec.split_seed,
@@ -88,15 +104,25 @@ def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | N
         known=(spec.format, spec.fold) if spec.format else None,
         held_out=spec.held_out,
     )
+    return find_segments(manifest)
+
+
+def find_segments(manifest: Manifest, *, workers: int = -1) -> Manifest:
+    """The same with the frames of segments that are listed in seconds, see `dualpath.data.segments`."""
+    if all(video.seconds is None for video in manifest.videos):
+        return manifest
+    with Bar("finding segments", total=len({video.path for video in manifest.videos if video.seconds is not None})) as bar:
+        return in_frames(manifest, workers=max(1, default_workers(workers)), progress=bar.tell)
 
 
 def tell_warnings(manifest: Manifest, told: set[str] | None = None) -> None:
     """Prints what the user should know of a data set, and has not been `told`."""
     told = set() if told is None else told
-    for warning in manifest.warnings:
-        if warning not in told:
-            print(f"warning: {warning}", file=sys.stderr)
-    told.update(manifest.warnings)
+    for kind, sentences in (("warning", manifest.warnings), ("note", manifest.notes)):
+        for sentence in sentences:
+            if sentence not in told:
+                print(f"{kind}: {sentence}", file=sys.stderr)
+    told.update(manifest.warnings, manifest.notes)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -78,3 +80,17 @@ class Bar:
         left = f", {gone / made * (self.total - self.done):.0f} s left" if made and self.done < self.total else ""
         text = f" {self.text}" if self.text else ""
         self._console.print(f"{self.what} {self.done}/{self.total}{text}, {gone:.0f} s{left}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bar_if_long(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback that is told (done, total); the bar appears when it is told something for the first time."""
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def tell(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(Bar(what, total=total)))
+            bars[0].tell(done, total)
+
+        yield tell

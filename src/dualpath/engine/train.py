@@ -116,7 +116,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
         )
     start = None if config.init_from is None else read_warm_start(config.init_from)
     config = (start.complete(config) if start else config).complete()
-    manifest = read_data(data, config) if data is not None else None
+    manifest = read_data(data, config, open_files=False) if data is not None else None
     classes = len(manifest.classes) if manifest is not None else num_classes or 400
     return plan_text(config, manifest, num_classes=classes, start=start)
 

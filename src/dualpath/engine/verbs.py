@@ -112,7 +112,7 @@ def choose_videos(asked: Judged) -> Chosen:
         others = f"; --split test takes its {tests} test videos" if tests else ""
         print(f"evaluating the videos of {spec.held_out}, which the model was not trained on{others}", file=sys.stderr)
     videos, split = choose_split(manifest, "test" if split in FOLDS else split)
-    if auto and manifest.val_split_off and spec.held_out is None:
+    if auto and split == "val" and manifest.val_split_off and spec.held_out is None:  # with a test split, that is taken
         print(
             f"{data} has no split of its own: evaluating the {len(videos)} of its {len(manifest.videos)} videos that training "
             "on it keeps for validation; if none of them was trained on, --split all takes every one",

@@ -19,13 +19,24 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 from PIL import Image
 
 from dualpath.data.checking.findings import Finding, bad_segments, find
-from dualpath.data.checking.records import FILES, VERSION, Record, appending, read_records, stamp_of
+from dualpath.data.checking.records import (
+    FILES,
+    MISSING,
+    NO_FILE,
+    VERSION,
+    Record,
+    appending,
+    is_missing,
+    read_records,
+    stamp_of,
+)
 from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
@@ -102,17 +113,17 @@ class Check:
         """Whether nothing found is an error."""
         return all(finding.severity != "error" for finding in self.findings)
 
-    @property
+    @cached_property
     def bad(self) -> dict[str, str]:
         """Reason by name of the files that cannot be used."""
         return {name: reason for name, record in self.records.items() if (reason := record.bad) is not None}
 
-    @property
+    @cached_property
     def bad_segments(self) -> dict[str, str]:
         """Reason by name of the segments that lie past the end of their files."""
         return bad_segments(self.manifest, self.records)
 
-    @property
+    @cached_property
     def good(self) -> dict[str, Inspection]:
         """What the usable files hold, by name."""
         return {n: r.inspection for n, r in self.records.items() if r.inspection is not None and r.bad is None}
@@ -188,12 +199,20 @@ def check_data(
     known = read_records(folder)
     records = {name: record for name, record in known.items() if stamps.get(name) == record.stamp and not _late(record)}
     todo = [name for name in paths if name not in records]
+    # Not worth a child's time: a list of a million files may be of another disk.
+    missing = dict.fromkeys(name for name in todo if stamps[name] == MISSING and is_missing(paths[name]))
+    todo = [name for name in todo if name not in missing]
     shown, frames = shown_files(manifest), 0
     workers = config.workers if config.workers > 0 else os.cpu_count() or 1
     with (
         appending(folder) as file,
         closing(ask([paths[name] for name in todo], look_into, workers=workers, seconds=config.seconds)) as answers,
     ):
+        for name in missing:
+            records[name] = Record(name, MISSING, NO_FILE)
+            file.write(records[name].as_line())
+        if progress is not None and missing:
+            progress(Progress(len(records), len(paths), 0, 0))
         for number, (index, answer) in enumerate(answers):
             name = todo[index]
             if isinstance(answer, Refusal):

@@ -76,6 +76,8 @@ def find(manifest: Manifest, records: Mapping[str, Record], *, num_frames: int, 
         *_lengths(usable, good, num_frames),
         *_oddities(good),
         *_balance(manifest, usable),
+        *(Finding("warning", "labels", warning) for warning in manifest.warnings),
+        *(Finding("note", "labels", note) for note in manifest.notes),
     ]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
@@ -182,7 +184,8 @@ def _sets_of(sets: Sequence[Sequence[Video]], kind: str, what: str, within: Seve
     """Sets of equal videos told apart by what is worse: several labels, several splits, or merely more than once."""
     labels = [same for same in sets if len({video.label for video in same}) > 1]
     splits = [same for same in sets if len({video.split for video in same}) > 1]
-    rest = [same for same in sets if same not in labels and same not in splits]
+    told_before = {id(same) for same in (*labels, *splits)}
+    rest = [same for same in sets if id(same) not in told_before]
     high = f"{what} in more than one split: accuracies {'are' if kind == 'copies' else 'may be'} too high"
     told: list[tuple[Severity, str, str, Sequence[Sequence[Video]]]] = [
         ("warning", f"{kind}-with-other-labels", f"{what} under different labels", labels),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from dualpath.video.inspect import Inspection
 
 FILES = "files.jsonl"
 VERSION = 1
+NO_FILE = "there is no such file"
 Stamp = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds: with the same ones a file is taken for the same."""
+MISSING: Stamp = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,17 @@ class Record:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Size and time of change; (-1, -1) of what is not there."""
+    """Size and time of change; MISSING of what is not there."""
     place = find_place(path)
     try:
         return place.length, place.file.stat().st_mtime_ns
     except OSError:
-        return -1, -1
+        return MISSING
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is no such file at all; parts of shards that are fetched when they are wanted are there."""
+    return find_place(path).size is None and not os.path.lexists(path)
 
 
 def read_records(folder: Path) -> dict[str, Record]:

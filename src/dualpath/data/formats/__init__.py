@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dualpath.data.formats import diving48, folders, hmdb51, kinetics, lists, ssv2, table, ucf101
 from dualpath.data.formats.archives import how_to_unpack, is_archive
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, VIDEO_SUFFIXES, Format, Found, Given, suffix, visible
+from dualpath.data.formats.base import HOW_TO_LAY_OUT, VIDEO_SUFFIXES, Format, Found, Given, Tell, suffix, visible
 from dualpath.video.decoding.frame_folder import PICTURES
 
 FORMATS: dict[str, Format] = {
@@ -85,7 +85,12 @@ def recognise(given: Given) -> list[str]:
 
 
 def read_format(
-    data: Path, *, name: str = "auto", fold: int | None = None, known: tuple[str, int | None] | None = None
+    data: Path,
+    *,
+    name: str = "auto",
+    fold: int | None = None,
+    known: tuple[str, int | None] | None = None,
+    progress: Tell = lambda done, total: None,
 ) -> Found:
     """Reads labelled videos in the format that is given or recognised.
 
@@ -94,6 +99,7 @@ def read_format(
         name: of FORMATS, or "auto".
         fold: of formats with several; 1 by default.
         known: the format and fold to take if that format is one of those that fit and nothing else is asked for.
+        progress: see `Given`.
 
     Returns:
         What was found, all problems included.
@@ -110,7 +116,7 @@ def read_format(
     if len(fitting) > 1:
         told = f"fits several formats ({', '.join(fitting)}); choose with --format, such as --format {fitting[0]}"
         return Found(data, "several", problems=[told])
-    plain = None if fitting else _read_plain(data)
+    plain = None if fitting else _read_plain(data, progress)
     chosen = fitting[0] if fitting else "table" if plain and plain.source == "csv" else "folders"
     title, folds = FORMATS[chosen].title, FORMATS[chosen].folds
     if fold is not None and not 1 <= fold <= folds:
@@ -118,19 +124,19 @@ def read_format(
         return Found(data, chosen, problems=[told])
     if fold is None:
         fold = known[1] if known is not None and known[0] == chosen and known[1] else 1
-    given = replace(given, fold=fold)
+    given = replace(given, fold=fold, progress=progress)
     found = plain or FORMATS[chosen].read(given)
     found.format, found.fold = chosen, fold if folds else None
     _mention_archives(found, given)
     return found
 
 
-def _read_plain(data: Path) -> Found:
+def _read_plain(data: Path, progress: Tell) -> Found:
     """Where no list fits: class folders go before any CSV beside them."""
     if data.is_file():
-        if data.suffix.lower() not in (".csv", ".tsv", ".txt"):
-            return Found(data.parent, "csv", problems=[f"is neither a folder nor a CSV file; {HOW_TO_LAY_OUT}"])
-        return table.read_table(data)
+        if data.suffix.lower() not in (".csv", ".tsv", ".txt", *table.LINES):
+            return Found(data.parent, "csv", problems=[f"is neither a folder nor a CSV or JSON lines file; {HOW_TO_LAY_OUT}"])
+        return table.read_table(data, progress=progress)
     found = folders.read_folders(data)
     tables = [path for path in visible(data) if path.suffix.lower() == ".csv" and path.is_file()]
     if len({row.label for row in found.rows}) > 1 or not tables:
@@ -138,7 +144,7 @@ def _read_plain(data: Path) -> Found:
     if len(tables) > 1 and not found.rows:
         names = ", ".join(path.name for path in tables)
         return Found(data, "csv", problems=[f"holds no class folders but several CSV files ({names}); give one of them"])
-    listed = table.read_table(tables[0])
+    listed = table.read_table(tables[0], progress=progress)
     return found if found.rows and (len(tables) > 1 or not listed.rows) else listed
 
 

@@ -29,6 +29,10 @@ VIDEO_SUFFIXES = frozenset((
     ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 ))
 # fmt: on
+Seconds = tuple[float, float | None]
+"""Where a part of a video begins, and where it ends (exclusive); None for the end of the video."""
+Tell = Callable[[int, int], None]
+"""Is told how far something is: done, in all."""
 UNUSABLE = ""
 """The label of a row whose own cannot be used, as a problem says: its file can still be looked into."""
 HOW_TO_LAY_OUT = "put each video into a folder named after its class, or give a CSV file with the columns path,label"
@@ -38,6 +42,7 @@ HOW_TO_LAY_OUT = "put each video into a folder named after its class, or give a 
 class Row:
     """A video as it was found, before anything is checked: a file, or frames `start` to `end` (exclusive) of it.
 
+    A part that is given in `seconds` has its frames only when its file is looked into, see `dualpath.data.segments`.
     Its label is UNUSABLE where a problem says so.
     """
 
@@ -49,6 +54,7 @@ class Row:
     line: int | None = None
     start: int = 0
     end: int | None = None
+    seconds: Seconds | None = None
 
     @property
     def where(self) -> str:
@@ -96,7 +102,8 @@ class Found:
         classes: in the official order; None where the labels themselves are all that is known.
         listed: of formats that list their videos, how many are there.
         extra: videos on disk that no list names.
-        warnings: what the user should know, a sentence each.
+        warnings: what may be wrong, a sentence each.
+        notes: how the files were understood, a sentence each.
         format: the name of the format that was read.
         fold: of a format with several, the one that was read.
     """
@@ -113,6 +120,7 @@ class Found:
     listed: dict[Split, Tally] = field(default_factory=dict)
     extra: int = 0
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     format: str = "folders"
     fold: int | None = None
 
@@ -131,12 +139,14 @@ class Given:
         root: the folder below which videos are looked for.
         notes: the text files there that may be annotations; those beside `path` if that is a file.
         fold: of a data set with several divisions into training and test: 1, 2 or 3.
+        progress: is told (rows done, rows in all) while a table is read.
     """
 
     path: Path
     root: Path
     notes: tuple[Path, ...] = ()
     fold: int = 1
+    progress: Tell = lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -160,8 +170,11 @@ class Format:
     folds: int = 0
 
 
-def frames_mark(start: int, end: int | None) -> str:
-    """What is put behind the name of a file for one of several segments of it: "[10:30]"."""
+def segment_mark(start: int, end: int | None, seconds: Seconds | None) -> str:
+    """What is put behind the name of a file for one of several segments of it: "[10:30]", "[1.5s:4s]"."""
+    if seconds is not None:
+        begin, stop = (str(time).removesuffix(".0") for time in seconds)
+        return f"[{begin}s:{'' if seconds[1] is None else f'{stop}s'}]"
     return f"[{start}:{'' if end is None else end}]"
 
 

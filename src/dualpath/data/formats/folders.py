@@ -27,6 +27,9 @@ def read_folders(data: Path) -> Found:
             if not videos and (not files or split == "train"):
                 found.empty.append(folder.name)
             found.rows += [Row(path, path.relative_to(data).as_posix(), folder.name, split) for path in videos]
+    if not given and top and all(path.name.lower() in SPLIT_NAMES for path in top) and len({r.label for r in found.rows}) > 1:
+        names = " and ".join(f"{path.name}/" for path in top)
+        found.problems.append(f"holds {names}, which are names of splits, but no class folders in them; {HOW_TO_LAY_OUT}")
     if not found.rows and any(path.suffix.lower() in VIDEO_SUFFIXES for path in visible(data)):
         found.problems.append(f"holds videos but no class folders; {HOW_TO_LAY_OUT}")
     return found

@@ -20,7 +20,7 @@ from pathlib import Path
 from dualpath.data.formats.base import SPLIT_NAMES, UNUSABLE, VIDEO_SUFFIXES, Format, Found, Given, Split, exists, stem
 from dualpath.data.formats.hmdb51 import NAME as HMDB51
 from dualpath.data.formats.shelf import Listing, settle
-from dualpath.data.formats.table import COLUMNS, OWN
+from dualpath.data.formats.table import COLUMNS, OWN, column_name
 from dualpath.data.formats.text import read_head, read_lines, short, whole
 from dualpath.data.formats.ucf101 import LIST as UCF101
 
@@ -43,8 +43,9 @@ def _owns(path: Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES or path.name == OWN or HMDB51.fullmatch(path.name) or UCF101.fullmatch(path.name):
         return False
     lines = [line.strip() for line in read_head(path).replace("\r", "\n").split("\n")[:_FIRST] if line.strip()]
-    header = set(re.split(r"[,;\t ]+", lines[0].lower())) if lines else set()
-    if header & {*COLUMNS["path"], *COLUMNS["label"], "youtube_id"}:
+    header = {column_name(cell.strip('"')) for cell in re.split(r"[,;\t]+", lines[0])} if lines else set()
+    header |= set(lines[0].lower().split()) if lines else set()
+    if header & {*COLUMNS["path"], "label", "class", "youtube_id"}:
         return False
     lines = lines[:-1] or lines
     return bool(lines) and sum(_LINE.fullmatch(line) is not None for line in lines) >= _MOST * len(lines)

@@ -100,6 +100,42 @@ def read_records(path: Path, tell: Tell, *, hint: str = "fetch it again") -> lis
     return records
 
 
+class Nested(str):
+    """A list or an object of a JSON file where a plain value belongs, as text."""
+
+
+def read_json_lines(path: Path, tell: Tell, *, hint: str = "fetch it again") -> list[tuple[int, list[str]]] | None:
+    """As `read_records` of a file with a JSON object a line, whose keys are the header; None as there."""
+    text = read_text(path, tell)
+    if text is None:
+        return None
+    objects: list[tuple[int, dict[str, Any]]] = []
+    for line, content in enumerate(text.split("\n"), 1):
+        if not content.strip():
+            continue
+        try:
+            value = json.loads(content)
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could be neither printed nor written
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            wanted = '{"file_name": ..., "label": ...}'
+            tell(f"{path.name} line {line} is {short(content.strip())}; it must be JSON such as {wanted}")
+            return None
+        objects.append((line, value))
+    if not objects:
+        tell(f"{path.name} is empty; {hint}")
+        return None
+    header = list(dict.fromkeys(key for _, value in objects for key in value))
+    return [(0, header), *((line, [_cell(value.get(key)) for key in header]) for line, value in objects)]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return Nested(json.dumps(value, ensure_ascii=False))
+    return "" if value is None else value.strip() if isinstance(value, str) else str(value)
+
+
 def read_json(path: Path, tell: Tell) -> Any:
     """The value of a JSON file; None, and a sentence to `tell`, if it is not JSON or names one key twice."""
     text = read_text(path, tell)

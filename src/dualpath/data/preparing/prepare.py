@@ -139,7 +139,7 @@ def plan_jobs(manifest: Manifest, output: Path) -> list[Job]:
     jobs = []
     for video in manifest.videos:
         folder = output / video.split / _plain(manifest.classes[video.label])
-        stem, number = _plain(Path(video.name).stem), 1
+        stem, number = _plain(Path(video.file).stem), 1
         name = stem
         while f"{folder}/{name}".casefold() in taken:
             number += 1
