@@ -6,15 +6,21 @@ import io
 import os
 import pickle
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dualpath.errors import VideoError
+from dualpath.video import decode
+from dualpath.video import inspect as inspecting
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.decoding import reading
+from dualpath.video.inspect import inspect
 from videos import paint, read_number, read_numbers, write_video
 
 B_FRAMES = {"bf": "3", "g": "12", "b_strategy": "0"}
@@ -124,6 +130,67 @@ def test_rotated_files_come_out_upright(rotation: int, tmp_path: Path) -> None:
 def test_mirrored_files_come_out_upright(tmp_path: Path) -> None:
     path = write_video(tmp_path / "mirrored.mp4", 5, mirrored=True)
     assert read_numbers(read_frames(path, range(5)).frames) == [0, 1, 2, 3, 4]
+
+
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture lies in a file by the orientation that its EXIF tells."""
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_side_data_that_pyav_has_no_name_for_hides_no_orientation(orientation: int, tmp_path: Path) -> None:
+    how, path = STORED[orientation], tmp_path / "camera.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        for number in range(3):
+            upright = Image.fromarray(paint(number))
+            stored = upright if how is None else upright.transpose(how)
+            if number == 0:
+                stream.width, stream.height, stream.pix_fmt = *stored.size, "yuvj420p"
+            exif, content = Image.Exif(), io.BytesIO()
+            exif[0x0112] = orientation
+            stored.save(content, "JPEG", exif=exif)  # FFmpeg makes an EXIF side data of it, beside the matrix
+            packet = av.Packet(content.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+            container.mux(packet)
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height) == (3, 64, 48)
+    assert read_numbers(read_frames(path, range(3)).frames) == [0, 1, 2]
+    assert inspect(path).num_frames == 3
+
+
+SPATIAL = Path(__file__).resolve().parents[3] / "shared/data/odd2/water_180_mvhevc_5frames.mov"
+
+
+@pytest.mark.skipif(not SPATIAL.is_file(), reason="needs a spatial video of Apple's, which lies outside the repository")
+def test_spatial_video_is_its_base_view() -> None:
+    assert probe(SPATIAL).num_frames == inspect(SPATIAL).num_frames == 5
+    assert read_frames(SPATIAL, range(5), short_side=64).frames.shape == (5, 3, 71, 64)
+
+
+@pytest.mark.parametrize("kind", [KeyError, RuntimeError, MemoryError, AttributeError])
+def test_whatever_a_library_raises_is_the_files_own_error(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 3)
+
+    def fail(*_: object) -> None:
+        raise kind("no such thing")
+
+    for module in (decode, inspecting, reading):
+        for name in ("orientation", "to_rgb"):
+            monkeypatch.setattr(module, name, fail, raising=False)
+    for attempt in (lambda: probe(path), lambda: read_frames(path, [0]), lambda: inspect(path)):
+        with pytest.raises(VideoError, match=f"cannot be read as a video: .*{kind.__name__}.*no such thing"):
+            attempt()
 
 
 def test_short_side_only_shrinks_and_keeps_the_aspect(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualpath.data.manifest import Video
-from dualpath.errors import FetchError, VideoError
+from dualpath.errors import FetchError, VideoError, blaming
 from dualpath.video.decode import Decoder, probe, read_frames
 from dualpath.video.sampling import SamplingConfig, test_indices, train_indices
 from dualpath.video.transforms import TransformConfig, test_transform, train_transform
@@ -96,7 +96,8 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
                 items.append(Lost(key[1], self.lost[key[1]]))
                 continue
             try:
-                items.append(self[key])
+                with blaming(self.videos[key[1]].path):
+                    items.append(self[key])
             except VideoError as problem:
                 items.append(Lost(key[1], problem.reason))
             except FetchError as problem:
@@ -218,7 +219,8 @@ class TestClips(Dataset[Views]):
         if index in self.lost:
             return Views(index, video.label, None, self.lost[index])
         try:
-            return Views(index, video.label, self._views(video, index))
+            with blaming(video.path):
+                return Views(index, video.label, self._views(video, index))
         except VideoError as problem:
             return Views(index, video.label, None, problem.reason)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.engine.pieces import in_pieces
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, blaming
 from dualpath.methods import VideoModel, settle, store_in_int8
 from dualpath.nn.backbone import Backbone
 from dualpath.video.decode import probe, read_frames
@@ -111,6 +111,10 @@ class VideoClassifier:
 
     def read_clips(self, path: str | Path, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the file."""
+        with blaming(path):
+            return self._read_clips(path, views)
+
+    def _read_clips(self, path: str | Path, views: ViewsConfig) -> list[SeenClip]:
         info = probe(path)
         wanted = self.spec.sampling.num_frames
         if info.num_frames < wanted and not self._told_short:

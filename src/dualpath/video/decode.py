@@ -27,7 +27,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from dualpath.errors import DualPathError, VideoError
+from dualpath.errors import DualPathError, VideoError, blaming
 from dualpath.video.decoding.container import decoded, index_ends_past_file, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, scaled
@@ -84,8 +84,11 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         VideoError: there is no such file, it holds no video, no frame of it can be decoded, or it is truncated.
     """
-    if Path(path).is_dir():
-        return _probe_folder(path)
+    with blaming(path):
+        return _probe_folder(path) if Path(path).is_dir() else _probe_file(path)
+
+
+def _probe_file(path: str | Path) -> VideoInfo:
     with opened(path) as (container, stream):
         listed, past_end = stream.frames, index_ends_past_file(path, container, stream)
         seen, total = _survey(container, stream)
@@ -151,15 +154,16 @@ def read_frames(
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side {short_side} given, but it must be 1 or more")
     wanted, inverse = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-    if Path(path).is_dir():
-        return _read_folder(path, wanted[inverse], short_side)
-    with opened(path) as (container, stream):
-        picky = by_leaps if decoder == "pyav" else by_torchcodec
-        read = picky if not from_the_start and may_leap(container, stream) else from_start
-        found = read(path, container, stream, wanted.tolist(), short_side=short_side)
-    if found is None:
+    with blaming(path):
+        if Path(path).is_dir():
+            return _read_folder(path, wanted[inverse], short_side)
         with opened(path) as (container, stream):
-            found = from_start(path, container, stream, wanted.tolist(), short_side=short_side)
+            picky = by_leaps if decoder == "pyav" else by_torchcodec
+            read = picky if not from_the_start and may_leap(container, stream) else from_start
+            found = read(path, container, stream, wanted.tolist(), short_side=short_side)
+        if found is None:
+            with opened(path) as (container, stream):
+                found = from_start(path, container, stream, wanted.tolist(), short_side=short_side)
     frames, times = found
     if len(wanted) != len(indices) or bool((np.diff(inverse) != 1).any()):
         frames = frames[inverse]

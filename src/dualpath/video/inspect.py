@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image
 
-from dualpath.errors import VideoError
+from dualpath.errors import VideoError, blaming
 from dualpath.video.decoding.container import index_ends_past_file, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, to_rgb
@@ -110,8 +110,11 @@ def inspect(path: str | Path) -> Inspection:
     Raises:
         VideoError: there is no such file, it holds no video, no frame of it can be decoded, or it is truncated.
     """
-    if Path(path).is_dir():
-        return _inspect_folder(path)
+    with blaming(path):
+        return _inspect_folder(path) if Path(path).is_dir() else _inspect_file(path)
+
+
+def _inspect_file(path: str | Path) -> Inspection:
     with opened(path) as (container, stream):
         listed, past_end = stream.frames, index_ends_past_file(path, container, stream)
         seen = _Pass(container.format.name)

@@ -20,36 +20,30 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dualpath.errors import DualPathError, VideoError
+from dualpath.errors import VideoError, blaming
 from dualpath.video.decoding.places import Place, find_place, opened_place
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file or a part of one, closes it whatever happens, and turns what PyAV raises meanwhile into a VideoError."""
-    try:
-        with opened_place(path) as place:
-            _check_content(path, place)
-            # The whitelist keeps a playlist disguised as a video from reaching the network, and old AVI metadata is often
-            # not UTF-8.
-            options = {"protocol_whitelist": place.protocols}
-            with av.open(place.url, metadata_errors="ignore", options=options) as container:
-                # A cover picture of a sound file counts as video for FFmpeg, not for us.
-                pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-                if not pictures:
-                    kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
-                    raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
-                stream = pictures[0]
-                if stream.codec_context is None:  # whatever PyAV's types say
-                    raise VideoError(path, "holds video in a format that this FFmpeg cannot decode, or is damaged")
-                stream.thread_type = "NONE"
-                stream.codec_context.thread_count = 1
-                yield container, stream
-    except DualPathError:
-        raise
-    except (FFmpegError, OSError, EOFError, ValueError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem)
-        raise VideoError(path, f"cannot be read as a video: damaged, cut short or something else ({said})") from problem
+    """Opens a file or a part of one, closes it whatever happens, and turns what is raised meanwhile into a VideoError."""
+    with blaming(path), opened_place(path) as place:
+        _check_content(path, place)
+        # The whitelist keeps a playlist disguised as a video from reaching the network, and old AVI metadata is often
+        # not UTF-8.
+        options = {"protocol_whitelist": place.protocols}
+        with av.open(place.url, metadata_errors="ignore", options=options) as container:
+            # A cover picture of a sound file counts as video for FFmpeg, not for us.
+            pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+            if not pictures:
+                kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
+                raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
+            stream = pictures[0]
+            if stream.codec_context is None:  # whatever PyAV's types say
+                raise VideoError(path, "holds video in a format that this FFmpeg cannot decode, or is damaged")
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+            yield container, stream
 
 
 def _check_content(path: str | Path, place: Place) -> None:

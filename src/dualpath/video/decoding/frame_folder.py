@@ -70,5 +70,5 @@ def _open(path: Path, size: tuple[int, int] | None) -> tuple[np.ndarray, tuple[i
             rgb = picture.convert("RGB")
             scaled = rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(scaled), picture.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+    except Exception as problem:  # of which PIL has many kinds
         raise VideoError(path.parent, f"its frame {path.name} cannot be read as a picture ({problem})") from problem

@@ -5,9 +5,21 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float64, UInt8
+
+
+def _unnamed(cls: type[Type], value: object) -> Type:
+    """A kind of side data that FFmpeg has a number for and PyAV has no name for."""
+    made = object.__new__(cls)
+    made._name_, made._value_ = f"UNNAMED_{value}", value
+    return made
+
+
+# PyAV would refuse all side data of a picture for a single kind that it does not know (those of spatial video).
+Type._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
