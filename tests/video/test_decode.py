@@ -15,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from dualpath.data.checking.records import Record
+from dualpath.data.scan import decode_all
 from dualpath.errors import VideoError
 from dualpath.video import decode
 from dualpath.video import inspect as inspecting
@@ -94,6 +96,37 @@ def test_hidden_vp8_frames_are_not_counted(tmp_path: Path) -> None:
             target.mux(copy)
     assert probe(path).num_frames == 19
     assert read_numbers(read_frames(path, range(19)).frames) == [n for n in range(20) if n != 7]
+
+
+COMMENT = b"!\xfe\x07comment\0"
+APPLICATION = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+
+
+@pytest.mark.parametrize("behind", [COMMENT, APPLICATION, COMMENT + APPLICATION])
+def test_packets_without_a_picture_are_not_counted_by_any_verb(behind: bytes, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "animated.gif", 5, codec="gif", pix_fmt="rgb8")
+    content = path.read_bytes()
+    assert content[-1:] == b";"
+    path.write_bytes(content[:-1] + behind + b";")
+    with av.open(str(path)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 6
+    assert probe(path).num_frames == inspect(path).num_frames == decode_all(path) == 5
+    assert read_numbers(read_frames(path, range(5)).frames) == list(range(5))
+
+
+def test_a_full_check_counts_and_refuses_as_a_data_check_does(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 30, options={"g": "10", "bf": "0"})
+    assert decode_all(path) == 30
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        hit = [packet for packet in container.demux(video=0) if packet.size][20]
+    assert hit.pos is not None
+    content[hit.pos : hit.pos + hit.size] = b"\xff" * hit.size
+    path.write_bytes(content)
+    record = Record("a.mp4", (0, 0), None, inspect(path))
+    with pytest.raises(VideoError, match="breaks off: only 20 of 30 frames could be decoded") as caught:
+        decode_all(path)
+    assert caught.value.reason == record.bad
 
 
 def test_variable_frame_rate_keeps_every_frame_and_its_time(tmp_path: Path) -> None:

@@ -85,11 +85,12 @@ def decode_all(path: Path) -> int:
     Raises:
         VideoError: the file cannot be read as a video, or not up to its last frame.
     """
-    from dualpath.video.decode import read_frames
+    from dualpath.video.inspect import inspect  # as `data check`: what that accepts, this does, with as many frames
 
-    count = count_frames(path)
-    read_frames(path, [count - 1], short_side=16, from_the_start=True)
-    return count
+    seen = inspect(path)
+    if seen.broken is not None:
+        raise VideoError(path, seen.broken)
+    return seen.num_frames
 
 
 def too_short(videos: Sequence[Video], num_frames: int) -> tuple[Video, ...]:

@@ -22,12 +22,14 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from dualpath.errors import DualPathError, VideoError, blaming
+from dualpath.video.decoding.bitstream import CODECS, nal_length_size, nature
 from dualpath.video.decoding.container import decoded, index_ends_past_file, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, scaled
@@ -109,7 +111,7 @@ def _probe_file(path: str | Path) -> VideoInfo:
     height, width = (first.width, first.height) if transposed else (first.height, first.width)
     turns = {(False, False): 0, (True, False): 90, (False, True): 180, (True, True): 270}
     return VideoInfo(
-        num_frames=_count(path, seen, codec=codec, first=first),
+        num_frames=_count(path, seen, first=first),
         fps=fps,
         duration=duration or None,
         width=width,
@@ -196,9 +198,8 @@ def _read_folder(path: str | Path, indices: np.ndarray, short_side: int | None) 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of a packet to count and to time: its size in bytes, times in ticks, and signs of trouble."""
+    """What is kept of a packet to count and to time: times in ticks, and whether it may be other than one picture."""
 
-    size: int
     pts: int | None
     duration: int
     odd: bool
@@ -206,21 +207,38 @@ class _Seen:
 
 def _survey(container: InputContainer, stream: VideoStream) -> tuple[list[_Seen], int]:
     """Demuxes all: the packets that are to be shown, and how many there are with those that edit lists hide."""
-    hidden_in_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     shown, total = [], 0
     for packet in packets(container, stream):
         total += 1
         if not packet.is_discard:
-            hidden = hidden_in_vp8 and not bytes(packet)[0] & 0x10  # the show_frame bit, RFC 6386, 9.1
-            shown.append(_Seen(packet.size, packet.pts, packet.duration or 0, bool(hidden or packet.is_corrupt)))
+            odd = packet.is_corrupt or not _holds_one(packet, stream)
+            shown.append(_Seen(packet.pts, packet.duration or 0, odd))
     return shown, total
 
 
-def _count(path: str | Path, seen: list[_Seen], *, codec: str, first: VideoFrame) -> int:
-    """How many pictures decoding yields: one a packet, unless there are signs that it is not so; then decode.
+def _holds_one(packet: Packet, stream: VideoStream) -> bool:
+    """Whether it is certain that a packet of an undamaged file is one picture: its codec has no others, or its bits say so."""
+    context = stream.codec_context
+    codec = context.codec.canonical_name
+    if codec == "vp8":
+        return bool(bytes(packet)[0] & 0x10)  # the show_frame bit, RFC 6386, 9.1
+    if codec == "mpeg4":
+        return packet.size > NO_PICTURE
+    if codec not in CODECS:
+        return context.codec.intra_only
+    nal_length = nal_length_size(codec, context.extradata)
+    if nal_length is None:  # start codes: FFmpeg itself cuts the stream into pictures
+        return True
+    found = nature(memoryview(packet), codec=codec, nal_length=nal_length)
+    return found is not None and found.pictures == 1
 
-    The signs: packets marked corrupt, hidden (VP8), without or with equal times (pictures in pieces), or before the
-    first picture that appears (an open group of pictures whose reference was cut away), and MPEG-4 placeholders.
+
+def _count(path: str | Path, seen: list[_Seen], *, first: VideoFrame) -> int:
+    """How many pictures decoding yields: one a packet where that is certain; else all are decoded.
+
+    It is not certain of packets marked corrupt, of those that may hold no picture or several (see `_holds_one`), without or
+    with equal times (pictures in pieces), or before the first picture that appears (an open group of pictures whose
+    reference was cut away).
     """
     times = [packet.pts for packet in seen]
     if (
@@ -228,7 +246,6 @@ def _count(path: str | Path, seen: list[_Seen], *, codec: str, first: VideoFrame
         or None in times
         or len(set(times)) < len(times)
         or (first.pts is not None and min(t for t in times if t is not None) < first.pts)
-        or (codec == "mpeg4" and any(packet.size <= NO_PICTURE for packet in seen))
     ):
         try:
             with opened(path) as (container, stream):

@@ -94,6 +94,14 @@ class Inspection:
     look: str
     thumbnails: tuple[UInt8[np.ndarray, "_h _w 3"], ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def broken(self) -> str | None:
+        """Why this file cannot be used; None if it can."""
+        if self.error is None:
+            return None
+        listed = f" of {self.listed_frames}" if self.listed_frames else ""
+        return f"breaks off: only {self.num_frames}{listed} frames could be decoded ({self.error})"
+
     def as_json(self) -> dict[str, Any]:
         """Plain values, without the pictures."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "thumbnails"}
