@@ -20,9 +20,11 @@ from safetensors.torch import load_file
 
 import dualpath
 from dualpath.cli import main
+from dualpath.data.checking import check
 from dualpath.engine import prepare
+from dualpath.engine.recorded import read_summary
 from dualpath.nn import hub
-from runs import flags, scan_here, write_clip
+from runs import ask_here, flags, scan_here, write_clip
 
 Refused = Callable[..., str]
 
@@ -533,6 +535,24 @@ def test_predict_answers_what_it_can(trained: Path, clips: Path, tmp_path: Path,
     assert main(["predict", str(trained), good[0], "--protocol", "dense-8x1", "--views", "2x3", "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
     assert answer["predictions"][0]["label"] == "red"
+
+
+def test_names_that_are_not_text_can_be_printed_and_written(
+    trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "ask", ask_here)
+    data = tmp_path / "data"
+    shutil.copytree(clips, data)
+    strange = data / "val/red" / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(data / "val/red/0.mp4", strange)
+    assert main(["predict", str(trained), str(strange)]) == 0
+    assert "caf\\udce9.mp4" in capsys.readouterr().out
+    assert main(["data", "check", str(data), "--output", str(tmp_path / "checked")]) == 0
+    assert "caf\\udce9.mp4" in capsys.readouterr().out  # a copy
+    words = ["evaluate", str(trained), str(data), "--split", "val", "--workers", "0", "--output", str(tmp_path / "judged")]
+    assert main([*words, "--checked", str(tmp_path / "checked")]) == 0
+    assert b"val/red/caf\xe9.mp4,red," in (tmp_path / "judged/predictions.csv").read_bytes()
+    assert len(read_summary(tmp_path / "judged").read().videos) == 5
 
 
 def test_predict_tells_short_files_once(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -21,8 +22,8 @@ def without_twins(found: Found) -> list[Row]:
     for row in found.rows:
         # Resolving every path would cost a system call for each folder above it: most files share their folder.
         if row.path.parent not in folders:
-            folders[row.path.parent] = row.path.parent.resolve()
-        real = row.path.resolve() if _is_link(row.path) else folders[row.path.parent] / row.path.name
+            folders[row.path.parent] = _real(row.path.parent)
+        real = _real(row.path) if _is_link(row.path) else folders[row.path.parent] / row.path.name
         other = first.setdefault((real, row.start, row.end), row)
         if other is row:
             segments[real] += 1
@@ -38,6 +39,10 @@ def without_twins(found: Found) -> list[Row]:
         row if segments[real] == 1 else replace(row, name=row.name + frames_mark(start, end))
         for (real, start, end), row in first.items()
     ]
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises an error of its own for links in a circle
 
 
 def _is_link(path: Path) -> bool:
