@@ -183,6 +183,14 @@ def test_whatever_a_library_raises_is_told_of_the_video(grey, monkeypatch):
     assert [item.reason for item in map(views(grey[:2]).__getitem__, range(2))] == [reason, reason]
 
 
+def test_time_is_limited_for_each_video(grey):
+    dataset = clips(grey[:2])
+    dataset.seconds = -1.0
+    (batch,) = train_loader(dataset, Course(2, 1))
+    assert {lost.reason for lost in batch.lost} == {"took longer than -1 s to read; --seconds gives it more"}
+    assert {item.reason for item in map(views(grey[:2], seconds=-1.0).__getitem__, range(2))} == {batch.lost[0].reason}
+
+
 def test_a_video_that_is_not_to_be_touched_is_not(grey):
     dataset = clips(grey)
     dataset.lost[3] = "the decoder crashed on it (SIGSEGV)"

@@ -76,6 +76,15 @@ def test_what_a_library_raises_costs_its_own_file_alone(
     )
 
 
+def test_time_is_limited_for_each_file(trained: Path, files: list[str]) -> None:
+    answers = ask(trained, files, views=ViewsConfig(seconds=1e-9))
+    assert [answer.problem.rpartition(": ")[2] for answer in answers[1:4]] == [
+        "took longer than 1e-09 s to read; --seconds gives it more"
+    ] * 3
+    with pytest.raises(DualPathError, match=r"seconds is 0\.0, but it must be a number above 0"):
+        ViewsConfig(seconds=0.0)
+
+
 def test_bad_files_alone_are_told(trained: Path, files: list[str]) -> None:
     answers = ask(trained, [files[0], files[0]])
     assert [answer.as_json()["predictions"] for answer in answers] == [[], []]

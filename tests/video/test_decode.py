@@ -22,6 +22,7 @@ from dualpath.video import decode
 from dualpath.video import inspect as inspecting
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding import reading
+from dualpath.video.decoding.places import check_time, within
 from dualpath.video.inspect import inspect
 from videos import paint, read_number, read_numbers, write_video
 
@@ -368,6 +369,53 @@ def test_broken_files_say_why(name: str, tmp_path: Path, capfd: pytest.CaptureFi
         assert caught.value.path == str(path)
         assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason
     assert capfd.readouterr().err == ""
+
+
+LISTS = {
+    "concat.mp4": b"ffconcat version 1.0\n#\x01\nfile clip.mp4\n",
+    "relative.m3u8": b"#EXTM3U\n#\x01\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfolder/../clip.ts\n#EXT-X-ENDLIST\n",
+    "endless.m3u8": b"#EXTM3U\n#\x01\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nclip.ts\n",
+    "session.mp4": b"v=0\r\ns=\x01\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_other_files_are_not_followed_whatever_they_call_themselves(name: str, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", 3)
+    write_video(tmp_path / "clip.ts", 3)
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / name
+    path.write_bytes(LISTS[name])
+    for attempt in (lambda: probe(path), lambda: read_frames(path, [0]), lambda: inspect(path)):
+        with pytest.raises(VideoError, match="is no video in a form that is read here: a list of other files, or damaged"):
+            attempt()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "pictures"])
+def test_reading_ends_when_its_time_is_over(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "pictures":
+        path.mkdir()
+        for number in range(3):
+            Image.fromarray(paint(number)).save(path / f"{number}.png")
+    else:
+        write_video(path, 3, codec="libx264" if name == "a.mp4" else "mpeg4")
+    for attempt in (lambda: probe(path), lambda: read_frames(path, [0]), lambda: inspect(path)):
+        attempt()
+        with pytest.raises(VideoError, match="took longer than 0 s to read"), within(path, 0.0):
+            attempt()
+
+
+def test_large_files_are_given_more_time(tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(3_000_000)
+    with within(path, 1.0), within(tmp_path / "gone.mp4", -9.0), pytest.raises(VideoError, match="took longer than -9 s"):
+        check_time()
+    with within(path, -6.5), pytest.raises(VideoError, match=r"took longer than -0\.5 s"):
+        check_time()
+    with within(path, -5.5):
+        check_time()
 
 
 def test_damage_midway_spoils_only_what_lies_behind_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

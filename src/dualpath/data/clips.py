@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from dualpath.data.manifest import Video
 from dualpath.errors import FetchError, VideoError, blaming
 from dualpath.video.decode import Decoder, probe, read_frames
+from dualpath.video.decoding.places import SECONDS, within
 from dualpath.video.sampling import SamplingConfig, test_indices, train_indices
 from dualpath.video.transforms import TransformConfig, test_transform, train_transform
 
@@ -75,12 +76,14 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
         seed: of the run.
         shape: of a clip, (T, C, S, S).
         lost: reason by index of the videos that are not to be touched again: they end or hang the process that reads them.
+        seconds: time limit for reading one of them, to which comes 2 s a megabyte.
     """
 
     videos: tuple[Video, ...]
     seed: int
     shape: tuple[int, ...]
     lost: dict[int, str]
+    seconds: float
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -96,7 +99,8 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
                 items.append(Lost(key[1], self.lost[key[1]]))
                 continue
             try:
-                with blaming(self.videos[key[1]].path):
+                path = self.videos[key[1]].path
+                with blaming(path), within(path, self.seconds):
                     items.append(self[key])
             except VideoError as problem:
                 items.append(Lost(key[1], problem.reason))
@@ -118,6 +122,7 @@ class TrainClips(KeyedClips):
         flip: bool,
         seed: int,
         decoder: Decoder = "pyav",
+        seconds: float = SECONDS,
     ) -> None:
         """Keeps what it is given.
 
@@ -129,6 +134,7 @@ class TrainClips(KeyedClips):
             flip: whether clips may be mirrored: `transform.flips(classes)`.
             seed: of the run.
             decoder: see `read_frames`.
+            seconds: time limit for reading a video, to which comes 2 s a megabyte.
         """
         self.videos = tuple(videos)
         self.sampling = sampling
@@ -138,6 +144,7 @@ class TrainClips(KeyedClips):
         self.flip = flip
         self.seed = seed
         self.decoder: Decoder = decoder
+        self.seconds = seconds
         self.lost = {}
 
     def __len__(self) -> int:
@@ -178,6 +185,7 @@ class TestClips(Dataset[Views]):
         shuffle_frames: bool = False,
         seed: int = 0,
         decoder: Decoder = "pyav",
+        seconds: float = SECONDS,
     ) -> None:
         """Keeps what it is given.
 
@@ -192,6 +200,7 @@ class TestClips(Dataset[Views]):
                 not look at time.
             seed: chooses these orders; nothing else is random.
             decoder: see `read_frames`.
+            seconds: time limit for reading a video, to which comes 2 s a megabyte.
         """
         self.videos = tuple(videos)
         self.sampling = sampling
@@ -202,6 +211,7 @@ class TestClips(Dataset[Views]):
         self.shuffle_frames = shuffle_frames
         self.seed = seed
         self.decoder: Decoder = decoder
+        self.seconds = seconds
         self.lost: dict[int, str] = {}
         """Reason by index of the videos that are not to be read: bad ones, known before or by what they did."""
 
@@ -219,7 +229,7 @@ class TestClips(Dataset[Views]):
         if index in self.lost:
             return Views(index, video.label, None, self.lost[index])
         try:
-            with blaming(video.path):
+            with blaming(video.path), within(video.path, self.seconds):
                 return Views(index, video.label, self._views(video, index))
         except VideoError as problem:
             return Views(index, video.label, None, problem.reason)

@@ -63,7 +63,7 @@ def train_loader(dataset: KeyedClips, course: Course, *, workers: int = 0, pin_m
         workers=workers,
         pin_memory=pin_memory,
         persistent=False,
-        stall=patience(course.batch_size, found),
+        stall=patience(course.batch_size, found, seconds=dataset.seconds),
     )
 
 
@@ -94,7 +94,7 @@ def test_loader(
         workers=workers,
         pin_memory=pin_memory,
         persistent=True,
-        stall=patience(batch_size * dataset.shape[0], shards_of(dataset.videos)),
+        stall=patience(batch_size * dataset.shape[0], shards_of(dataset.videos), seconds=dataset.seconds),
     )
 
 

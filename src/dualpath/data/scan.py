@@ -25,11 +25,10 @@ from typing import Any
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
-from dualpath.video.decoding.places import find_place
+from dualpath.video.decoding.places import SECONDS, SECONDS_A_MEGABYTE, find_place
 
 FEW = 8  # so few files are counted sooner than a second child has started
 START_SECONDS = 120.0  # a child imports torch; on a busy disk that takes its time
-SECONDS_A_MEGABYTE = 2.0  # on top of the limit for any file: half an hour of a telephone's video is no decoder that hangs
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def scan(
     *,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-    seconds: float = 60.0,
+    seconds: float = SECONDS,
     count: Callable[[Path], Any] = count_frames,
 ) -> ScanResult:
     """Counts the frames of every video in child processes, or asks something else of them.
@@ -145,7 +144,7 @@ def _sorted_out(videos: Sequence[Video], told: Mapping[int, Any]) -> ScanResult:
 
 
 def ask(
-    things: Sequence[Any], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = 60.0
+    things: Sequence[Any], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = SECONDS
 ) -> Generator[tuple[int, Any], None, None]:
     """Runs a function on every file (or anything) in child processes and yields (index, answer) as the answers come.
 

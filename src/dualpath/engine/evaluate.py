@@ -207,6 +207,7 @@ def visit(
         shuffle_frames=shuffle_frames,
         seed=ORDERS_SEED,
         decoder=views.decoder,
+        seconds=views.seconds,
     )
     dataset.lost = {} if bad is None else bad
     failures: dict[int, str] = {}

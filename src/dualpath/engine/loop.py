@@ -239,6 +239,7 @@ class Run:
             flip=self.config.transform.flips(self.manifest.classes),
             seed=self.training.seed,
             decoder=self.config.views.decoder,
+            seconds=self.config.views.seconds,
         )
         if kept is None:
             return clips

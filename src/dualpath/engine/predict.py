@@ -22,6 +22,7 @@ from dualpath.errors import DualPathError, blaming
 from dualpath.methods import VideoModel, settle, store_in_int8
 from dualpath.nn.backbone import Backbone
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.decoding.places import within
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
 from dualpath.video.transforms import test_transform
@@ -111,7 +112,7 @@ class VideoClassifier:
 
     def read_clips(self, path: str | Path, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the file."""
-        with blaming(path):
+        with blaming(path), within(path, views.seconds):
             return self._read_clips(path, views)
 
     def _read_clips(self, path: str | Path, views: ViewsConfig) -> list[SeenClip]:

@@ -138,7 +138,7 @@ def usable(
     """
     if checked is None or isinstance(checked, Path):
         known = before or (read_checked(checked) if checked is not None else None)
-        videos, bad, quarantined = _sort_out(manifest, config.training, known, resumed=before is not None)
+        videos, bad, quarantined = _sort_out(manifest, config, known, resumed=before is not None)
     else:
         told = {video.name: checked.get(video.name, "was left out before") for video in manifest.videos}
         videos = tuple(replace(v, num_frames=n) for v in manifest.videos if isinstance(n := told[v.name], int))
@@ -163,12 +163,12 @@ def usable(
 
 
 def _sort_out(
-    manifest: Manifest, training: TrainConfig, known: Known | None, *, resumed: bool
+    manifest: Manifest, config: RunConfig, known: Known | None, *, resumed: bool
 ) -> tuple[tuple[Video, ...], dict[str, str], int]:
     """(videos with frame counts, reasons of the bad ones, how many of these were known to be bad)."""
     trusted = [video.num_frames is not None or (known is not None and known.fits(video)) for video in manifest.videos]
     rest = [video for video, trust in zip(manifest.videos, trusted, strict=True) if not trust]
-    result = _read(rest, training) if rest else ScanResult((), ())
+    result = _read(rest, config) if rest else ScanResult((), ())
     refused = {id(found.video): found.reason for found in result.bad}
     counted, videos, bad, quarantined = iter(result.videos), [], {}, 0
     for video, trust in zip(manifest.videos, trusted, strict=True):
@@ -187,15 +187,16 @@ def _sort_out(
         else:
             bad[video.name] = refused[id(video)]
     if bad and not resumed:
-        _tell_bad(manifest, bad, training)
+        _tell_bad(manifest, bad, config.training)
     return tuple(videos), bad, quarantined
 
 
-def _read(videos: Sequence[Video], training: TrainConfig) -> ScanResult:
+def _read(videos: Sequence[Video], config: RunConfig) -> ScanResult:
+    training = config.training
     count = decode_all if training.check == "full" else count_frames
     workers = default_workers(training.workers)
     with Bar("checking videos", total=len(videos)) as bar:
-        return scan(videos, workers=max(1, workers), progress=bar.tell, count=count)
+        return scan(videos, workers=max(1, workers), progress=bar.tell, count=count, seconds=config.views.seconds)
 
 
 def _tell_bad(manifest: Manifest, bad: Mapping[str, str], training: TrainConfig) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from dualpath.errors import DualPathError
 from dualpath.video.decode import Decoder, check_decoder
+from dualpath.video.decoding.places import SECONDS
 from dualpath.video.sampling import SamplingConfig
 
 
@@ -28,16 +29,20 @@ class ViewsConfig:
         num_crops: spatial views, spread from edge to edge along the longer side.
         decoder: pyav, or torchcodec where it is installed, for mp4, mov, mkv and webm files: the same frames,
             whose pixels differ slightly where they are scaled down.
+        seconds: time limit for reading one file, to which comes 2 s a megabyte.
     """
 
     num_clips: int = 1
     num_crops: int = 1
     decoder: Decoder = "pyav"
+    seconds: float = SECONDS
 
     def __post_init__(self) -> None:
         check_decoder(self.decoder)
         if self.num_clips < 1 or self.num_crops < 1:
             raise DualPathError(f"num_clips {self.num_clips} and num_crops {self.num_crops} must be at least 1")
+        if not 0 < self.seconds < 10**6:
+            raise DualPathError(f"seconds is {self.seconds}, but it must be a number above 0")
 
     @classmethod
     def from_name(cls, name: str) -> ViewsConfig:

@@ -25,6 +25,7 @@ from dualpath.video.decoding.bitstream import CODECS, nal_length_size, nature
 from dualpath.video.decoding.container import decoded, opened, packets
 from dualpath.video.decoding.leaps import Entry, Run, leaps, order_of_presentation, reordering
 from dualpath.video.decoding.pictures import scaled, seconds, to_rgb
+from dualpath.video.decoding.places import check_time
 
 Pictures = tuple[UInt8[np.ndarray, "n h w 3"], Float64[np.ndarray, " n"]]
 CONTAINERS = ("mov", "matroska")  # with a presentation time on every packet, written there by the muxer
@@ -204,6 +205,7 @@ class _Job:
             last = run.since
             # The None at the end tells the decoder to hand over the pictures that it still holds.
             for packet in chain(_chosen(numbered, run), [None]):
+                check_time()
                 for frame in decoder.decode(packet):
                     if frame.is_corrupt and (frame.pts is None or frame.pts >= run.since):
                         return False  # what damage is painted over with depends on all that was decoded before
