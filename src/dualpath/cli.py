@@ -238,6 +238,9 @@ def _predict(words: Sequence[str]) -> int:
     else:
         good = [answer for answer in answers if not answer.problem]
         print(prediction_table(good) if good else "", end="\n" if good else "")
+    for answer in answers:
+        if answer.damage:
+            print(f"warning: {answer.video} {answer.damage}", file=sys.stderr)
     bad = [answer for answer in answers if answer.problem]
     for answer in bad:
         print(f"dualpath: {answer.problem}", file=sys.stderr)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from dualpath.data.checking.records import Record
-from dualpath.data.scan import decode_all
+from dualpath.data.scan import decode_all, take
 from dualpath.errors import VideoError
 from dualpath.video import decode
 from dualpath.video import inspect as inspecting
@@ -432,6 +432,57 @@ def test_damage_midway_spoils_only_what_lies_behind_it(tmp_path: Path, capfd: py
     with pytest.raises(VideoError, match="only 40 frames could be decoded, but frame 59"):
         read_frames(path, [59])
     assert capfd.readouterr().err == ""
+
+
+@pytest.fixture
+def hit(tmp_path: Path) -> Path:
+    """60 frames, a key frame every 10, of which packet 40 is spoilt."""
+    path = write_video(tmp_path / "hit.mp4", 60, options={"g": "10", "bf": "0"})
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][40]
+    assert packet.pos is not None
+    content = bytearray(path.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(content)
+    return path
+
+
+def test_what_can_be_decoded_of_a_damaged_file_is_taken_where_it_is_asked_for(hit: Path) -> None:
+    info, seen, told = probe(hit, damaged="take"), inspect(hit, damaged="take"), take(hit)
+    assert 50 <= info.num_frames < 60
+    assert info.num_frames == seen.num_frames == told.num_frames
+    assert info.damage == seen.damage == told.damage
+    assert info.damage is not None
+    assert info.damage.startswith("is damaged: decoding failed ")
+    assert seen.broken is None
+    frames = read_frames(hit, range(info.num_frames), damaged="take").frames
+    assert read_numbers(frames[:40]) == list(range(40))
+    assert read_numbers(frames[-10:]) == list(range(50, 60))
+    with pytest.raises(VideoError, match=f"only {info.num_frames} frames could be decoded"):
+        read_frames(hit, [info.num_frames], damaged="take")
+    with pytest.raises(VideoError, match="only 40 frames could be decoded"):
+        read_frames(hit, [45])
+
+
+def test_a_whole_file_is_the_same_where_damaged_ones_are_taken(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "whole.mp4", 30, options=B_FRAMES)
+    assert probe(path, damaged="take") == probe(path)
+    assert inspect(path, damaged="take") == inspect(path)
+    wanted, found = read_frames(path, [29, 3, 3]), read_frames(path, [29, 3, 3], damaged="take")
+    assert torch.equal(found.frames, wanted.frames)
+    np.testing.assert_array_equal(found.times, wanted.times)
+
+
+def test_a_truncated_file_may_be_taken_too(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "cut.mp4", 200, container_options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(VideoError, match="is truncated"):
+        probe(path)
+    info = probe(path, damaged="take")
+    assert 50 < info.num_frames < 190
+    assert info.damage is not None
+    assert "its index lists 200 frames but only" in info.damage
+    assert inspect(path, damaged="take").num_frames == info.num_frames
 
 
 def test_requests_that_make_no_sense(tmp_path: Path) -> None:

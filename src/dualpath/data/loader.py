@@ -39,6 +39,7 @@ class ViewBatch(NamedTuple):
     frames: Tensor
     labels: Tensor
     unreadable: tuple[Views, ...]
+    damaged: tuple[tuple[int, str], ...] = ()
 
 
 def train_loader(dataset: KeyedClips, course: Course, *, workers: int = 0, pin_memory: bool = False) -> DataLoader[TrainBatch]:
@@ -128,4 +129,5 @@ def _collate_views(items: list[Views] | FetchError, *, shape: tuple[int, ...]) -
         torch.stack(frames) if frames else torch.empty((0, *shape), dtype=torch.uint8),
         torch.tensor([item.label for item in good], dtype=torch.int64),
         tuple(item for item in items if item.frames is None),
+        tuple((item.index, item.damage) for item in good if item.damage is not None),
     )

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
@@ -92,6 +92,25 @@ def decode_all(path: Path) -> int:
     return seen.num_frames
 
 
+class Taken(NamedTuple):
+    """A file of which what can be decoded is taken: how many frames, and what is damaged."""
+
+    num_frames: int
+    damage: str | None
+
+
+def take(path: Path) -> Taken:
+    """Counts what can be decoded of a file.
+
+    Raises:
+        VideoError: nothing can.
+    """
+    from dualpath.video.decode import probe
+
+    info = probe(path, damaged="take")
+    return Taken(info.num_frames, info.damage)
+
+
 def too_short(videos: Sequence[Video], num_frames: int) -> tuple[Video, ...]:
     """Gives the scanned videos with fewer than `num_frames` frames: their last frame will be repeated."""
     return tuple(video for video in videos if video.num_frames is not None and video.num_frames < num_frames)
@@ -136,7 +155,8 @@ def _sorted_out(videos: Sequence[Video], told: Mapping[int, Any]) -> ScanResult:
         try:
             if isinstance(answer, Refusal):
                 raise VideoError(video.path, answer.reason)
-            good.append(video.counted(answer) if isinstance(answer, int) else video)
+            frames = answer.num_frames if isinstance(answer, Taken) else answer
+            good.append(video.counted(frames) if isinstance(frames, int) else video)
             said.append(answer)
         except VideoError as problem:
             bad.append(BadVideo(video, problem.reason))

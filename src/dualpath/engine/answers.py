@@ -17,16 +17,18 @@ from dualpath.video.protocols import ViewsConfig
 
 @dataclass(frozen=True)
 class Answer:
-    """The prediction for one file, or the problem with it."""
+    """The prediction for one file, or the problem with it; `damage` is what could not be decoded, where the rest was taken."""
 
     video: str
     classes: tuple[dict[str, str | float], ...]
     problem: str | None = None
+    damage: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; the key "error" is there only where the file could not be read."""
+        """Plain values; the keys "error" and "damaged" are there only where there is something to tell."""
         told: dict[str, Any] = {"video": self.video, "predictions": list(self.classes)}
-        return told | ({"error": self.problem} if self.problem else {})
+        more = {"error": self.problem, "damaged": self.damage}
+        return told | {key: value for key, value in more.items() if value}
 
 
 def predict_files(
@@ -48,14 +50,16 @@ def predict_files(
     classifier = load(checkpoint, weights=weights, precision=precision, protocol=protocol)
     answers: list[Answer | None] = [None] * len(videos)
     waiting: dict[int, Tensor] = {}
+    damage: dict[int, str | None] = {}
     for index, video in enumerate(videos):
         try:
-            waiting[index] = classifier.read_views(video, views)
+            clips = classifier.read_clips(video, views)
+            waiting[index], damage[index] = torch.cat([clip.frames for clip in clips]), clips[0].damage
         except VideoError as problem:
             answers[index] = Answer(video, (), str(problem))
         if len(waiting) == batch_size or (waiting and index == len(videos) - 1):
             for done, found in _predict(classifier, waiting, top_k).items():
-                answers[done] = Answer(videos[done], found)
+                answers[done] = Answer(videos[done], found, damage=damage[done])
             waiting = {}
     return [answer for answer in answers if answer is not None]
 

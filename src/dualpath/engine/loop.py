@@ -240,6 +240,7 @@ class Run:
             seed=self.training.seed,
             decoder=self.config.views.decoder,
             seconds=self.config.views.seconds,
+            damaged=self.config.views.damaged,
         )
         if kept is None:
             return clips

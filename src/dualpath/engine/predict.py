@@ -39,11 +39,13 @@ class SeenClip:
         frames: one clip for each crop.
         indices: of the frames in the file, as the transform of a clip keeps their order.
         times: seconds; NaN where the file tells none.
+        damage: what of the video could not be decoded, in a sentence, where the rest is taken.
     """
 
     frames: UInt8[Tensor, "v t c h w"]
     indices: Int64[np.ndarray, " t"]
     times: Float64[np.ndarray, " t"]
+    damage: str | None = None
 
 
 class VideoClassifier:
@@ -116,16 +118,16 @@ class VideoClassifier:
             return self._read_clips(path, views)
 
     def _read_clips(self, path: str | Path, views: ViewsConfig) -> list[SeenClip]:
-        info = probe(path)
+        info = probe(path, damaged=views.damaged)
         wanted = self.spec.sampling.num_frames
         if info.num_frames < wanted and not self._told_short:
             self._told_short = True
             print(f"{path} has {info.num_frames} frames, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         clips = []
         for indices in test_indices(info.num_frames, self.spec.sampling, num_clips=views.num_clips):
-            clip = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder)
+            clip = read_frames(path, indices.tolist(), short_side=self.size, decoder=views.decoder, damaged=views.damaged)
             crops = test_transform(clip.frames, size=self.size, num_crops=views.num_crops)
-            clips.append(SeenClip(crops, indices, clip.times))
+            clips.append(SeenClip(crops, indices, clip.times, info.damage))
         return clips
 
     def explain(

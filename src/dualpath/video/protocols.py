@@ -16,7 +16,7 @@ from typing import Any
 
 from dualpath.errors import DualPathError
 from dualpath.video.decode import Decoder, check_decoder
-from dualpath.video.decoding.places import SECONDS
+from dualpath.video.decoding.places import SECONDS, Damaged
 from dualpath.video.sampling import SamplingConfig
 
 
@@ -30,12 +30,15 @@ class ViewsConfig:
         decoder: pyav, or torchcodec where it is installed, for mp4, mov, mkv and webm files: the same frames,
             whose pixels differ slightly where they are scaled down.
         seconds: time limit for reading one file, to which comes 2 s a megabyte.
+        damaged: what is done with a file of which some cannot be decoded: refuse it, or take the rest as the video, and say
+            so in every result; every file is then decoded whole.
     """
 
     num_clips: int = 1
     num_crops: int = 1
     decoder: Decoder = "pyav"
     seconds: float = SECONDS
+    damaged: Damaged = "refuse"
 
     def __post_init__(self) -> None:
         check_decoder(self.decoder)

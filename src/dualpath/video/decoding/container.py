@@ -8,9 +8,8 @@ FFmpeg's and PyAV's errors all become a `VideoError`. PyAV mutes FFmpeg's log un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -93,18 +92,26 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
         yield held
 
 
-def decoded(path: str | Path, source: Iterable[Packet], stream: VideoStream, *, needed: int | None) -> Iterator[VideoFrame]:
-    """The first `needed` pictures in order of presentation, or all of them; VideoError if there are fewer."""
+def decoded(
+    path: str | Path,
+    source: Iterable[Packet],
+    stream: VideoStream,
+    *,
+    needed: int | None,
+    losses: list[str] | None = None,
+) -> Iterator[VideoFrame]:
+    """The first `needed` pictures in order of presentation, or all of them; VideoError if there are fewer.
+
+    What cannot be decoded ends it; where `losses` are given, it is left out instead and told there, as ffmpeg does.
+    """
     count, why = 0, ""
     try:
-        # The None at the end tells the decoder to hand over the pictures that it still holds.
-        for packet in chain(source, [None]):
-            for frame in stream.codec_context.decode(packet):
-                check_time()
-                yield frame
-                count += 1
-                if count == needed:
-                    return
+        for frame in _every(source, stream, losses):
+            check_time()
+            yield frame
+            count += 1
+            if count == needed:
+                return
     except FFmpegError as problem:
         if needed is None:
             raise
@@ -115,6 +122,29 @@ def decoded(path: str | Path, source: Iterable[Packet], stream: VideoStream, *, 
         frames = "1 frame" if count == 1 else f"{count} frames"
         last = f"frame {needed - 1} (counted from 0)"
         raise VideoError(path, f"only {frames} could be decoded, but {last} was asked for{why}")
+
+
+def _every(source: Iterable[Packet], stream: VideoStream, losses: list[str] | None) -> Iterator[VideoFrame]:
+    packets = iter(source)
+    while True:
+        packet = None  # at the end tells the decoder to hand over the pictures that it still holds
+        try:
+            packet = next(packets, None)
+            yield from stream.codec_context.decode(packet)
+        except FFmpegError as problem:
+            if losses is None:
+                raise
+            losses.append(problem.strerror or str(problem))
+        if packet is None:
+            return
+
+
+def damage(losses: Sequence[str]) -> str | None:
+    """A sentence on what could not be decoded; None if there is nothing."""
+    if not losses:
+        return None
+    times = "once" if len(losses) == 1 else f"{len(losses)} times"
+    return f"is damaged: decoding failed {times} ({losses[0]}), what could be decoded is taken"
 
 
 def index_ends_past_file(path: str | Path, container: InputContainer, stream: VideoStream) -> bool:

@@ -18,11 +18,14 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dualpath.errors import VideoError
 from dualpath.video.decoding.fetched import held
 
 _KINDS = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+Damaged = Literal["refuse", "take"]
+"""What becomes of a file of which some cannot be decoded: an error, or the rest of it counts as the video."""
 SECONDS = 60.0
 """So long may the reading of a file take, and"""
 SECONDS_A_MEGABYTE = 2.0

@@ -58,6 +58,7 @@ def from_start(
     wanted: Sequence[int],
     *,
     short_side: int | None,
+    losses: list[str] | None = None,
 ) -> Pictures:
     """Decodes every picture up to the last wanted one, in order; those not wanted are not converted.
 
@@ -67,6 +68,7 @@ def from_start(
         stream: of it.
         wanted: picture numbers, ascending, without repeats.
         short_side: see `read_frames`.
+        losses: see `decoded`.
 
     Returns:
         The wanted pictures and their times in seconds.
@@ -77,7 +79,9 @@ def from_start(
     collector: _Collector | None = None
     stamps: list[tuple[int | None, int | None]] = []
     tick, rate = stream.time_base, stream.average_rate
-    for number, frame in enumerate(decoded(path, packets(container, stream), stream, needed=int(wanted[-1]) + 1)):
+    for number, frame in enumerate(
+        decoded(path, packets(container, stream), stream, needed=int(wanted[-1]) + 1, losses=losses)
+    ):
         # AVI stores no presentation times: what FFmpeg guesses there may run backwards.
         stamps.append((None if container.format.name == "avi" else frame.pts, frame.dts))
         if collector is None:
