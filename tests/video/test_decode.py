@@ -23,6 +23,7 @@ from dualpath.video import inspect as inspecting
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding import reading
 from dualpath.video.decoding.places import check_time, within
+from dualpath.video.encode import EncodeConfig, reencode
 from dualpath.video.inspect import inspect
 from videos import paint, read_number, read_numbers, write_video
 
@@ -159,6 +160,63 @@ def test_rotated_files_come_out_upright(rotation: int, tmp_path: Path) -> None:
     small = read_frames(path, [4], short_side=36).frames
     assert small.shape == (1, 3, 36, 64)
     assert read_number(small[0]) == 4
+
+
+@pytest.mark.parametrize(("asked", "turned"), [(45, 0), (30, 0), (60, 90), (100, 90), (-170, 180), (-80, 270)])
+def test_other_turns_become_the_nearest_quarter_turn(asked: int, turned: int, tmp_path: Path) -> None:
+    plain, path = write_video(tmp_path / "plain.mp4", 3), tmp_path / "tilted.mp4"
+    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        stream.set_display_rotation(-asked)
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    assert probe(path).rotation == turned
+    wanted = torch.rot90(read_frames(plain, range(3)).frames, -turned // 90, (2, 3))
+    assert torch.equal(read_frames(path, range(3)).frames, wanted)
+
+
+def _mpeg2(path: Path, pictures: list[np.ndarray], *, interlaced: bool) -> Path:
+    """Writes yuv420p pictures, (3 H / 2, W), nearly without loss."""
+    options = {"flags": "+ildct+ilme" if interlaced else "+qscale", "qmin": "1", "qmax": "1", "b": "50M"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1], "yuv420p"
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_the_fields_of_an_interlaced_picture_have_colours_of_their_own(tmp_path: Path) -> None:
+    chroma = np.full((48, 64), 128, np.uint8)
+    chroma[0::2] = 208  # of the lines of the upper field
+    picture = np.concatenate([np.full(96 * 128, 110, np.uint8), np.full(48 * 64, 128, np.uint8), chroma.reshape(-1)])
+    path = _mpeg2(tmp_path / "fields.mpg", [picture.reshape(144, 128)] * 3, interlaced=True)
+    red = read_frames(path, [1]).frames[0, 0].float().mean(dim=1)
+    grey = 1.164 * (110 - 16)
+    assert (red[0::2] - (grey + 1.596 * 80)).abs().max() < 8
+    assert (red[1::2] - grey).abs().max() < 8
+
+
+def test_interlaced_pictures_are_scaled_as_whole_pictures(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[0:144, 0:192]
+    luma = (128 + 90 * np.sin(columns / 9) * np.cos(rows / 5)).astype(np.uint8)
+    picture = np.concatenate([luma.reshape(-1), np.full(72 * 96 * 2, 128, np.uint8)]).reshape(216, 192)
+    plain = _mpeg2(tmp_path / "plain.mpg", [picture] * 3, interlaced=False)
+    path = _mpeg2(tmp_path / "fields.mpg", [picture] * 3, interlaced=True)
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).interlaced_frame
+    for read in (lambda of: read_frames(of, [1], short_side=80).frames, lambda of: prepared(of, tmp_path)):
+        assert (read(path).float() - read(plain).float()).abs().mean() < 1.5
+
+
+def prepared(path: Path, folder: Path) -> torch.Tensor:
+    reencode(path, folder / "again.mp4", config=EncodeConfig(short_side=80, crf=1))
+    return read_frames(folder / "again.mp4", [1]).frames
 
 
 def test_mirrored_files_come_out_upright(tmp_path: Path) -> None:

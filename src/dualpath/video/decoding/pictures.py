@@ -23,7 +23,10 @@ Type._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessI
 
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """How to turn a stored picture for display: transpose it first, then flip it along x, along y."""
+    """How to turn a stored picture for display: transpose it first, then flip it along x, along y.
+
+    That is the quarter turn nearest to what the file asks for: a smaller turn would need corners that nobody has filmed.
+    """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
@@ -44,17 +47,32 @@ def scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
     return round(width * factor), round(height * factor)
 
 
+def without_fields(frame: VideoFrame, reformatter: VideoReformatter) -> VideoFrame:
+    """An interlaced picture as a plain one of its size, with a colour for each pixel; any other picture as it is.
+
+    In interlaced 4:2:0 each field has colours of its own (H.262, 6.1.1.8), so swscale spreads them field by field. It would
+    also scale field by field, and put lines of two scaled pictures between each other.
+    """
+    if not frame.interlaced_frame or not frame.format.name.startswith("yuv"):
+        return frame
+    whole = reformatter.reformat(frame, format="yuv444p", interpolation=Interpolation.BICUBIC, threads=1)
+    plain = VideoFrame.from_ndarray(whole.to_ndarray(), format="yuv444p")  # which has no mark of fields
+    plain.colorspace, plain.color_range = whole.colorspace, whole.color_range
+    return plain
+
+
 def to_rgb(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     """One decoded picture, scaled to the stored `size` (width, height), as RGB and turned upright.
 
-    At its own size it is, bit for bit, what `ffmpeg -pix_fmt rgb24` gives. So alpha is dropped, not blended, and HDR is
-    converted by its matrix and range like any other picture, without tone mapping.
+    At its own size it is, bit for bit, what `ffmpeg -pix_fmt rgb24` gives, but for the siting of colours (docs/data.md). So
+    alpha is dropped, not blended, and HDR is converted by its matrix and range like any other picture, without tone mapping.
     """
     # Unscaled, the method matters for coarse colour planes only: bicubic is the ffmpeg command's, and ACCURATE_RND would
     # cost five times as much. Scaled down, bilinear widens with the scale: it does not alias.
     unscaled = size == (frame.width, frame.height)
     how = Interpolation.BICUBIC if unscaled else Interpolation.BILINEAR | Interpolation.ACCURATE_RND
-    picture = reformatter.reformat(frame, size[0], size[1], "rgb24", interpolation=how, threads=1).to_ndarray()
+    source = frame if unscaled else without_fields(frame, reformatter)
+    picture = reformatter.reformat(source, size[0], size[1], "rgb24", interpolation=how, threads=1).to_ndarray()
     transposed, flip_x, flip_y = orientation(frame)
     picture = picture.transpose(1, 0, 2) if transposed else picture
     return picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1].astype(np.uint8, copy=False)
