@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dualpath.data.manifest import Video
-from dualpath.data.scan import BadVideo, Refusal, ScanResult, count_frames
+from dualpath.data.scan import BadVideo, Refusal, ScanResult, Taken, count_frames
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.log import Log, read_log
 from dualpath.errors import VideoError
@@ -96,15 +96,17 @@ def ask_here(things: Sequence[Any], do: Callable[[Any], Any], **_: object) -> Ge
             yield index, Refusal(problem.reason)
 
 
-def scan_here(videos: Sequence[Video], *, count: Callable[[Path], int] = count_frames, **_: object) -> ScanResult:
+def scan_here(videos: Sequence[Video], *, count: Callable[[Path], Any] = count_frames, **_: object) -> ScanResult:
     """`scan` without its child processes, which take seconds to start."""
-    good, bad = [], []
+    good, bad, said = [], [], []
     for video in videos:
         try:
-            good.append(video.counted(count(video.path)))
+            answer = count(video.path)
+            good.append(video.counted(answer.num_frames if isinstance(answer, Taken) else answer))
+            said.append(answer)
         except VideoError as problem:
             bad.append(BadVideo(video, problem.reason))
-    return ScanResult(tuple(good), tuple(bad))
+    return ScanResult(tuple(good), tuple(bad), tuple(said))
 
 
 @contextmanager

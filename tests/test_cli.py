@@ -20,9 +20,12 @@ from safetensors.torch import load_file
 
 import dualpath
 from dualpath.cli import main
+from dualpath.data.checking import check
 from dualpath.engine import prepare
+from dualpath.engine.recorded import read_summary
 from dualpath.nn import hub
-from runs import flags, scan_here, write_clip
+from dualpath.video.decode import probe
+from runs import ask_here, flags, scan_here, write_clip
 
 Refused = Callable[..., str]
 
@@ -553,6 +556,82 @@ def test_predict_answers_what_it_can(trained: Path, clips: Path, tmp_path: Path,
     assert main(["predict", str(trained), good[0], "--protocol", "dense-8x1", "--views", "2x3", "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
     assert answer["predictions"][0]["label"] == "red"
+
+
+def test_damaged_files_are_taken_where_asked_for_and_marked_in_every_result(
+    trained: Path,
+    clips: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check, "ask", ask_here)
+    data = tmp_path / "data"
+    shutil.copytree(clips, data)
+    broken = {}
+    for name in ("train/red/0.mp4", "val/red/0.mp4"):
+        with av.open(str(data / name)) as container:
+            packet = [packet for packet in container.demux(video=0) if packet.size][4]
+        content = bytearray((data / name).read_bytes())
+        assert packet.pos is not None
+        content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+        (data / name).write_bytes(content)
+        broken[name] = probe(data / name, damaged="take").damage
+    assert all(broken.values())
+
+    def run(*words: object) -> int:
+        capsys.readouterr()
+        return main([str(word) for word in words])
+
+    val = data / "val/red/0.mp4"
+    assert run("predict", trained, val, "--json") == 2
+    assert "could be decoded" in json.loads(capsys.readouterr().out)[0]["error"]
+    assert run("predict", trained, val, "--json", "--damaged", "take") == 0
+    assert json.loads(capsys.readouterr().out)[0]["damaged"] == broken["val/red/0.mp4"]
+    words = ("evaluate", trained, data, "--json", "--workers", 0, "--split", "val", "--output", tmp_path / "judged")
+    assert run(*words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (list(told["undecodable"]), told["damaged"]) == (["val/red/0.mp4"], {})
+    assert run(*words, "--damaged", "take") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["undecodable"], told["damaged"]) == ({}, {"val/red/0.mp4": broken["val/red/0.mp4"]})
+    checked = tmp_path / "checked"
+    assert run("data", "check", data, "--output", checked, "--json", "--max_bad_files", 0.5) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["bad_files"], told["damaged"]) == (2, {})
+    assert run("data", "check", data, "--output", checked, "--json", "--damaged", "take") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["bad_files"], told["damaged"]) == (0, broken)
+    assert "damaged" in {finding["kind"] for finding in told["findings"]}
+    plan = ("train", data, *flags(weights), "--epochs", 1, "--min_steps", 1, "--check", "full", "--output")
+    for number, more in enumerate(((), ("--checked", checked))):
+        assert run(*plan, tmp_path / f"refused{number}", "--max_bad_files", 0.5, *more) == 0
+        record = json.loads((tmp_path / f"refused{number}/run.json").read_text())
+        assert set(record["data"]["left_out"]) == set(broken)
+        assert run(*plan, tmp_path / f"taken{number}", *more, "--damaged", "take") == 0
+        record = json.loads((tmp_path / f"taken{number}/run.json").read_text())
+        assert (record["data"]["left_out"], record["data"]["damaged"]) == ({}, broken)
+        assert record["settings"]["damaged"] == "take"
+        assert record["skipped"] == {}
+
+
+def test_names_that_are_not_text_can_be_printed_and_written(
+    trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "ask", ask_here)
+    data = tmp_path / "data"
+    shutil.copytree(clips, data)
+    strange = data / "val/red" / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(data / "val/red/0.mp4", strange)
+    assert main(["predict", str(trained), str(strange)]) == 0
+    assert "caf\\udce9.mp4" in capsys.readouterr().out
+    assert main(["data", "check", str(data), "--output", str(tmp_path / "checked")]) == 0
+    assert "caf\\udce9.mp4" in capsys.readouterr().out  # a copy
+    words = ["evaluate", str(trained), str(data), "--split", "val", "--workers", "0", "--output", str(tmp_path / "judged")]
+    assert main([*words, "--checked", str(tmp_path / "checked")]) == 0
+    assert b"val/red/caf\xe9.mp4,red," in (tmp_path / "judged/predictions.csv").read_bytes()
+    assert len(read_summary(tmp_path / "judged").read().videos) == 5
 
 
 def test_predict_tells_short_files_once(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,6 +78,8 @@ def _main(words: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
     import_late()
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be text, nor fit what the terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if words[0] not in VERBS:
             from dualpath.errors import nearest

@@ -47,6 +47,7 @@ def predict_verb(words: Sequence[str]) -> int:
         print(json.dumps([answer.as_json() for answer in answers], indent=2))
     elif good and output is None:
         print(prediction_table(good))
+    _warn([(answer.video, answer.damage) for answer in answers if answer.damage])
     return _end([answer.problem for answer in answers if answer.problem], good=len(good), output=output)
 
 
@@ -68,7 +69,9 @@ def features_verb(words: Sequence[str]) -> int:
     check_parquet(output)
     asked = _asked(options)
     classifier = asked.load()
-    found = look_at(classifier, asked, classifier.encode_views)
+    damaged: dict[int, str] = {}
+    found = look_at(classifier, asked, classifier.encode_views, damaged)
+    _warn([(found[index][0], damage) for index, damage in sorted(damaged.items())])
     good = [(name, row) for name, row in found if not isinstance(row, str)]
     if good:
         write_features(output, [name for name, _ in good], [row for _, row in good])
@@ -113,6 +116,11 @@ def _asked(options: Namespace) -> Asked:
         workers=options.workers,
         allow_urls=options.allow_urls,
     )
+
+
+def _warn(damaged: Sequence[tuple[str, str]]) -> None:
+    for video, damage in damaged:
+        print(f"warning: {video} {damage}", file=sys.stderr)
 
 
 def _end(problems: Sequence[str], *, good: int, output: Path | None) -> int:

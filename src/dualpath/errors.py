@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
@@ -29,6 +30,18 @@ class VideoError(DualPathError):
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
         # Exceptions are rebuilt from `args`, which holds the joined message: say how, or a worker's error is lost.
         return VideoError, (self.path, self.reason)
+
+
+@contextmanager
+def blaming(path: str | Path) -> Iterator[None]:
+    """Turns whatever a library raises while it is at work on a video into a VideoError: it costs no other video."""
+    try:
+        yield
+    except DualPathError:
+        raise
+    except Exception as problem:
+        said = getattr(problem, "strerror", None) or f"{type(problem).__name__}: {problem}"
+        raise VideoError(path, f"cannot be read as a video: damaged, cut short or something else ({said})") from problem
 
 
 class FetchError(DualPathError):

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
-    """Writes `content` (text as UTF-8) under a temporary name beside `path`, then renames.
+    """Writes `content` (text as UTF-8, names of files as they are) under a temporary name beside `path`, then renames.
 
     Whoever reads `path` sees the old file or the new one, also after a crash or with a full disk.
 
@@ -35,7 +35,7 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
     """
     path = Path(path)
     temporary = temporary_beside(path)
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with create(temporary) as file:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dualpath.data import clips as clips_module
 from dualpath.data.batches import Course, train_batches
 from dualpath.data.clips import Lost, TestClips, TrainClips, rng_for
 from dualpath.data.loader import test_loader, train_loader
@@ -168,6 +169,26 @@ def test_a_batch_may_lose_all_its_clips(grey, tmp_path):
     assert batch.frames.shape == (0, 4, 3, 24, 24)
     assert (batch.frames.dtype, batch.labels.dtype, batch.indices.dtype) == (torch.uint8, torch.int64, torch.int64)
     assert [lost.reason for lost in batch.lost] == ["there is no such file"]
+
+
+def test_whatever_a_library_raises_is_told_of_the_video(grey, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr(clips_module, "train_transform", fail)
+    monkeypatch.setattr(clips_module, "test_transform", fail)
+    reason = "cannot be read as a video: damaged, cut short or something else (RuntimeError: not enough memory)"
+    (batch,) = train_loader(clips(grey[:2]), Course(2, 1))
+    assert sorted(batch.lost, key=lambda lost: lost.index) == [Lost(0, reason), Lost(1, reason)]
+    assert [item.reason for item in map(views(grey[:2]).__getitem__, range(2))] == [reason, reason]
+
+
+def test_time_is_limited_for_each_video(grey):
+    dataset = clips(grey[:2])
+    dataset.seconds = -1.0
+    (batch,) = train_loader(dataset, Course(2, 1))
+    assert {lost.reason for lost in batch.lost} == {"took longer than -1 s to read; --seconds gives it more"}
+    assert {item.reason for item in map(views(grey[:2], seconds=-1.0).__getitem__, range(2))} == {batch.lost[0].reason}
 
 
 def test_a_video_that_is_not_to_be_touched_is_not(grey):

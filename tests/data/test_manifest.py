@@ -1,5 +1,6 @@
 """The manifest: layouts, what each problem is called, and a split that can be trusted."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from dualpath.data.formats import table as table_format
 from dualpath.data.formats.table import COLUMNS
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
+from dualpath.data.scan import count_frames
 from dualpath.data.splits import choose_val
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, VideoError
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -356,3 +358,32 @@ def test_a_long_table_tells_how_far_it_is(tmp_path, monkeypatch):
         table(tmp_path, "path,label", "1.mp4,a", "2.mp4,b"), strict=False, progress=lambda *numbers: told.append(numbers)
     )
     assert told == []
+
+
+@pytest.mark.parametrize("listed", ["", "labels.csv", "train.txt"])
+def test_links_that_lead_in_a_circle_cost_themselves_alone(listed, tmp_path):
+    names = [f"{label}/{number}.mp4" for label in "ab" for number in range(2)]
+    fill(tmp_path, *names)
+    (tmp_path / "a/self.mp4").symlink_to("self.mp4")
+    (tmp_path / "a/one.mp4").symlink_to("two.mp4")
+    (tmp_path / "a/two.mp4").symlink_to("one.mp4")
+    (tmp_path / "a/up").symlink_to("..")
+    (tmp_path / "class").symlink_to("class")
+    (tmp_path / "notes.csv").symlink_to("notes.csv")
+    if listed == "labels.csv":
+        table(tmp_path, "path,label", *(f"{name},{name[0]}" for name in names))
+    elif listed:
+        table(tmp_path, *(f"{name} {name[0]}" for name in names), name=listed)
+    circles = ["a/self.mp4", "a/one.mp4", "a/two.mp4"] if not listed else []
+    assert sorted(video.name for video in read_manifest(tmp_path).videos) == sorted(names + circles)
+    for name in circles:
+        with pytest.raises(VideoError, match="is a link to a file that is not there"):
+            count_frames(tmp_path / name)
+
+
+def test_class_folders_whose_names_are_not_text_are_named_in_text(tmp_path):
+    strange = os.fsdecode(b"caf\xe9")
+    fill(tmp_path, "a/0.mp4", f"{strange}/{os.fsdecode(bytes([0xFF]))}.mp4")
+    manifest = read_manifest(tmp_path, val_fraction=0.0)
+    assert manifest.classes == ("a", "caf\N{REPLACEMENT CHARACTER}")
+    assert all(video.path.exists() for video in manifest.videos)

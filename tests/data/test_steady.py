@@ -157,5 +157,6 @@ def test_workers_that_hang_are_noticed(paths: list[Path], monkeypatch: pytest.Mo
     monkeypatch.setattr(watched, "STALL_SECONDS", 1.0)
     monkeypatch.setattr(watched, "STALL_SECONDS_A_CLIP", 0.0)
     dataset = train_clips(HostileTrain, videos(paths[:2], ["hang", "hang"]))
+    dataset.seconds = 0.5
     with pytest.raises(WorkersLost, match="exited unexpectedly"):
         list(train_loader(dataset, Course(2, 1), workers=1))

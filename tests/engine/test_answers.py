@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import dualpath
+from dualpath.engine import predict
 from dualpath.engine.answers import Asked, predict_files
 from dualpath.engine.predict import VideoClassifier
 from dualpath.errors import DualPathError
 from dualpath.video.protocols import ViewsConfig
+from dualpath.video.transforms import test_transform
 
 
 @pytest.fixture
@@ -55,6 +57,33 @@ def test_batches_answer_as_single_files_do(
     assert [bool(answer.problem) for answer in answers] == [True, False, False, False, True, False, True]
     assert "is not a video but a text file" in answers[0].problem
     assert "there is no such file" in answers[4].problem
+
+
+def test_what_a_library_raises_costs_its_own_file_alone(
+    trained: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(4))
+
+    def cut(*given: Any, **options: Any) -> torch.Tensor:
+        if next(calls) == 1:
+            raise RuntimeError("not enough memory")
+        return test_transform(*given, **options)
+
+    monkeypatch.setattr(predict, "test_transform", cut)
+    answers = ask(trained, files)
+    assert [bool(answer.problem) for answer in answers] == [True, False, True, False, True, False, True]
+    assert answers[2].problem == (
+        f"{files[2]}: cannot be read as a video: damaged, cut short or something else (RuntimeError: not enough memory)"
+    )
+
+
+def test_time_is_limited_for_each_file(trained: Path, files: list[str]) -> None:
+    answers = ask(trained, files, views=ViewsConfig(seconds=1e-9))
+    assert [answer.problem.rpartition(": ")[2] for answer in answers[1:4]] == [
+        "took longer than 1e-09 s to read; --seconds gives it more"
+    ] * 3
+    with pytest.raises(DualPathError, match=r"seconds is 0\.0, but it must be a number above 0"):
+        ViewsConfig(seconds=0.0)
 
 
 def test_bad_files_alone_are_told(trained: Path, files: list[str]) -> None:

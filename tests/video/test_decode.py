@@ -6,15 +6,25 @@ import io
 import os
 import pickle
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from dualpath.data.checking.records import Record
+from dualpath.data.scan import decode_all, take
 from dualpath.errors import VideoError
+from dualpath.video import decode
+from dualpath.video import inspect as inspecting
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.decoding import reading
+from dualpath.video.decoding.places import check_time, within
+from dualpath.video.encode import EncodeConfig, reencode
+from dualpath.video.inspect import inspect
 from videos import paint, read_number, read_numbers, write_video
 
 B_FRAMES = {"bf": "3", "g": "12", "b_strategy": "0"}
@@ -90,6 +100,37 @@ def test_hidden_vp8_frames_are_not_counted(tmp_path: Path) -> None:
     assert read_numbers(read_frames(path, range(19)).frames) == [n for n in range(20) if n != 7]
 
 
+COMMENT = b"!\xfe\x07comment\0"
+APPLICATION = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+
+
+@pytest.mark.parametrize("behind", [COMMENT, APPLICATION, COMMENT + APPLICATION])
+def test_packets_without_a_picture_are_not_counted_by_any_verb(behind: bytes, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "animated.gif", 5, codec="gif", pix_fmt="rgb8")
+    content = path.read_bytes()
+    assert content[-1:] == b";"
+    path.write_bytes(content[:-1] + behind + b";")
+    with av.open(str(path)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 6
+    assert probe(path).num_frames == inspect(path).num_frames == decode_all(path) == 5
+    assert read_numbers(read_frames(path, range(5)).frames) == list(range(5))
+
+
+def test_a_full_check_counts_and_refuses_as_a_data_check_does(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 30, options={"g": "10", "bf": "0"})
+    assert decode_all(path) == 30
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        hit = [packet for packet in container.demux(video=0) if packet.size][20]
+    assert hit.pos is not None
+    content[hit.pos : hit.pos + hit.size] = b"\xff" * hit.size
+    path.write_bytes(content)
+    record = Record("a.mp4", (0, 0), None, inspect(path))
+    with pytest.raises(VideoError, match="breaks off: only 20 of 30 frames could be decoded") as caught:
+        decode_all(path)
+    assert caught.value.reason == record.bad
+
+
 def test_variable_frame_rate_keeps_every_frame_and_its_time(tmp_path: Path) -> None:
     times = [0, 10, 100, 130, 400, 1000, 1010, 2500]
     path = write_video(tmp_path / "vfr.mp4", 8, times_ms=times, options=B_FRAMES)
@@ -121,9 +162,127 @@ def test_rotated_files_come_out_upright(rotation: int, tmp_path: Path) -> None:
     assert read_number(small[0]) == 4
 
 
+@pytest.mark.parametrize(("asked", "turned"), [(45, 0), (30, 0), (60, 90), (100, 90), (-170, 180), (-80, 270)])
+def test_other_turns_become_the_nearest_quarter_turn(asked: int, turned: int, tmp_path: Path) -> None:
+    plain, path = write_video(tmp_path / "plain.mp4", 3), tmp_path / "tilted.mp4"
+    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        stream.set_display_rotation(-asked)
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    assert probe(path).rotation == turned
+    wanted = torch.rot90(read_frames(plain, range(3)).frames, -turned // 90, (2, 3))
+    assert torch.equal(read_frames(path, range(3)).frames, wanted)
+
+
+def _mpeg2(path: Path, pictures: list[np.ndarray], *, interlaced: bool) -> Path:
+    """Writes yuv420p pictures, (3 H / 2, W), nearly without loss."""
+    options = {"flags": "+ildct+ilme" if interlaced else "+qscale", "qmin": "1", "qmax": "1", "b": "50M"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1], "yuv420p"
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_the_fields_of_an_interlaced_picture_have_colours_of_their_own(tmp_path: Path) -> None:
+    chroma = np.full((48, 64), 128, np.uint8)
+    chroma[0::2] = 208  # of the lines of the upper field
+    picture = np.concatenate([np.full(96 * 128, 110, np.uint8), np.full(48 * 64, 128, np.uint8), chroma.reshape(-1)])
+    path = _mpeg2(tmp_path / "fields.mpg", [picture.reshape(144, 128)] * 3, interlaced=True)
+    red = read_frames(path, [1]).frames[0, 0].float().mean(dim=1)
+    grey = 1.164 * (110 - 16)
+    assert (red[0::2] - (grey + 1.596 * 80)).abs().max() < 8
+    assert (red[1::2] - grey).abs().max() < 8
+
+
+def test_interlaced_pictures_are_scaled_as_whole_pictures(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[0:144, 0:192]
+    luma = (128 + 90 * np.sin(columns / 9) * np.cos(rows / 5)).astype(np.uint8)
+    picture = np.concatenate([luma.reshape(-1), np.full(72 * 96 * 2, 128, np.uint8)]).reshape(216, 192)
+    plain = _mpeg2(tmp_path / "plain.mpg", [picture] * 3, interlaced=False)
+    path = _mpeg2(tmp_path / "fields.mpg", [picture] * 3, interlaced=True)
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).interlaced_frame
+    for read in (lambda of: read_frames(of, [1], short_side=80).frames, lambda of: prepared(of, tmp_path)):
+        assert (read(path).float() - read(plain).float()).abs().mean() < 1.5
+
+
+def prepared(path: Path, folder: Path) -> torch.Tensor:
+    reencode(path, folder / "again.mp4", config=EncodeConfig(short_side=80, crf=1))
+    return read_frames(folder / "again.mp4", [1]).frames
+
+
 def test_mirrored_files_come_out_upright(tmp_path: Path) -> None:
     path = write_video(tmp_path / "mirrored.mp4", 5, mirrored=True)
     assert read_numbers(read_frames(path, range(5)).frames) == [0, 1, 2, 3, 4]
+
+
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture lies in a file by the orientation that its EXIF tells."""
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_side_data_that_pyav_has_no_name_for_hides_no_orientation(orientation: int, tmp_path: Path) -> None:
+    how, path = STORED[orientation], tmp_path / "camera.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        for number in range(3):
+            upright = Image.fromarray(paint(number))
+            stored = upright if how is None else upright.transpose(how)
+            if number == 0:
+                stream.width, stream.height, stream.pix_fmt = *stored.size, "yuvj420p"
+            exif, content = Image.Exif(), io.BytesIO()
+            exif[0x0112] = orientation
+            stored.save(content, "JPEG", exif=exif)  # FFmpeg makes an EXIF side data of it, beside the matrix
+            packet = av.Packet(content.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+            container.mux(packet)
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height) == (3, 64, 48)
+    assert read_numbers(read_frames(path, range(3)).frames) == [0, 1, 2]
+    assert inspect(path).num_frames == 3
+
+
+SPATIAL = Path(__file__).resolve().parents[3] / "shared/data/odd2/water_180_mvhevc_5frames.mov"
+
+
+@pytest.mark.skipif(not SPATIAL.is_file(), reason="needs a spatial video of Apple's, which lies outside the repository")
+def test_spatial_video_is_its_base_view() -> None:
+    assert probe(SPATIAL).num_frames == inspect(SPATIAL).num_frames == 5
+    assert read_frames(SPATIAL, range(5), short_side=64).frames.shape == (5, 3, 71, 64)
+
+
+@pytest.mark.parametrize("kind", [KeyError, RuntimeError, MemoryError, AttributeError])
+def test_whatever_a_library_raises_is_the_files_own_error(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 3)
+
+    def fail(*_: object) -> None:
+        raise kind("no such thing")
+
+    for module in (decode, inspecting, reading):
+        for name in ("orientation", "to_rgb"):
+            monkeypatch.setattr(module, name, fail, raising=False)
+    for attempt in (lambda: probe(path), lambda: read_frames(path, [0]), lambda: inspect(path)):
+        with pytest.raises(VideoError, match=f"cannot be read as a video: .*{kind.__name__}.*no such thing"):
+            attempt()
 
 
 def test_short_side_only_shrinks_and_keeps_the_aspect(tmp_path: Path) -> None:
@@ -270,6 +429,53 @@ def test_broken_files_say_why(name: str, tmp_path: Path, capfd: pytest.CaptureFi
     assert capfd.readouterr().err == ""
 
 
+LISTS = {
+    "concat.mp4": b"ffconcat version 1.0\n#\x01\nfile clip.mp4\n",
+    "relative.m3u8": b"#EXTM3U\n#\x01\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfolder/../clip.ts\n#EXT-X-ENDLIST\n",
+    "endless.m3u8": b"#EXTM3U\n#\x01\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nclip.ts\n",
+    "session.mp4": b"v=0\r\ns=\x01\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_other_files_are_not_followed_whatever_they_call_themselves(name: str, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", 3)
+    write_video(tmp_path / "clip.ts", 3)
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / name
+    path.write_bytes(LISTS[name])
+    for attempt in (lambda: probe(path), lambda: read_frames(path, [0]), lambda: inspect(path)):
+        with pytest.raises(VideoError, match="is no video in a form that is read here: a list of other files, or damaged"):
+            attempt()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "pictures"])
+def test_reading_ends_when_its_time_is_over(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "pictures":
+        path.mkdir()
+        for number in range(3):
+            Image.fromarray(paint(number)).save(path / f"{number}.png")
+    else:
+        write_video(path, 3, codec="libx264" if name == "a.mp4" else "mpeg4")
+    for attempt in (lambda: probe(path), lambda: read_frames(path, [0]), lambda: inspect(path)):
+        attempt()
+        with pytest.raises(VideoError, match="took longer than 0 s to read"), within(path, 0.0):
+            attempt()
+
+
+def test_large_files_are_given_more_time(tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(3_000_000)
+    with within(path, 1.0), within(tmp_path / "gone.mp4", -9.0), pytest.raises(VideoError, match="took longer than -9 s"):
+        check_time()
+    with within(path, -6.5), pytest.raises(VideoError, match=r"took longer than -0\.5 s"):
+        check_time()
+    with within(path, -5.5):
+        check_time()
+
+
 def test_damage_midway_spoils_only_what_lies_behind_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = write_video(tmp_path / "hit.mp4", 60, options={"g": "10", "bf": "0"})
     with av.open(str(path)) as container:
@@ -284,6 +490,57 @@ def test_damage_midway_spoils_only_what_lies_behind_it(tmp_path: Path, capfd: py
     with pytest.raises(VideoError, match="only 40 frames could be decoded, but frame 59"):
         read_frames(path, [59])
     assert capfd.readouterr().err == ""
+
+
+@pytest.fixture
+def hit(tmp_path: Path) -> Path:
+    """60 frames, a key frame every 10, of which packet 40 is spoilt."""
+    path = write_video(tmp_path / "hit.mp4", 60, options={"g": "10", "bf": "0"})
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][40]
+    assert packet.pos is not None
+    content = bytearray(path.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(content)
+    return path
+
+
+def test_what_can_be_decoded_of_a_damaged_file_is_taken_where_it_is_asked_for(hit: Path) -> None:
+    info, seen, told = probe(hit, damaged="take"), inspect(hit, damaged="take"), take(hit)
+    assert 50 <= info.num_frames < 60
+    assert info.num_frames == seen.num_frames == told.num_frames
+    assert info.damage == seen.damage == told.damage
+    assert info.damage is not None
+    assert info.damage.startswith("is damaged: decoding failed ")
+    assert seen.broken is None
+    frames = read_frames(hit, range(info.num_frames), damaged="take").frames
+    assert read_numbers(frames[:40]) == list(range(40))
+    assert read_numbers(frames[-10:]) == list(range(50, 60))
+    with pytest.raises(VideoError, match=f"only {info.num_frames} frames could be decoded"):
+        read_frames(hit, [info.num_frames], damaged="take")
+    with pytest.raises(VideoError, match="only 40 frames could be decoded"):
+        read_frames(hit, [45])
+
+
+def test_a_whole_file_is_the_same_where_damaged_ones_are_taken(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "whole.mp4", 30, options=B_FRAMES)
+    assert probe(path, damaged="take") == probe(path)
+    assert inspect(path, damaged="take") == inspect(path)
+    wanted, found = read_frames(path, [29, 3, 3]), read_frames(path, [29, 3, 3], damaged="take")
+    assert torch.equal(found.frames, wanted.frames)
+    np.testing.assert_array_equal(found.times, wanted.times)
+
+
+def test_a_truncated_file_may_be_taken_too(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "cut.mp4", 200, container_options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(VideoError, match="is truncated"):
+        probe(path)
+    info = probe(path, damaged="take")
+    assert 50 < info.num_frames < 190
+    assert info.damage is not None
+    assert "its index lists 200 frames but only" in info.damage
+    assert inspect(path, damaged="take").num_frames == info.num_frames
 
 
 def test_requests_that_make_no_sense(tmp_path: Path) -> None:

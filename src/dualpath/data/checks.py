@@ -24,9 +24,9 @@ def without_twins(found: Found) -> list[Row]:
         # Resolving every path would cost a system call for each folder above it: most files share their folder.
         folder, _, name = str(row.path).rpartition(os.sep)
         if folder not in folders:
-            folders[folder] = str(row.path.parent.resolve())
+            folders[folder] = os.path.realpath(folder or os.sep)  # Path.resolve raises for links in a circle
         link = os.path.islink(row.path)  # noqa: PTH114 (no name from a list is too long or too strange for it)
-        real = str(row.path.resolve()) if link else f"{folders[folder]}{os.sep}{name}"
+        real = os.path.realpath(row.path) if link else f"{folders[folder]}{os.sep}{name}"
         other = first.setdefault((real, row.start, row.end, row.seconds), row)
         if other is row:
             segments[real] += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualpath.data.manifest import Video
-from dualpath.errors import FetchError, VideoError
+from dualpath.errors import FetchError, VideoError, blaming
 from dualpath.video.decode import Decoder, probe, read_frames
+from dualpath.video.decoding.places import SECONDS, Damaged, within
 from dualpath.video.sampling import SamplingConfig, test_indices, train_indices
 from dualpath.video.transforms import TransformConfig, test_transform, train_transform
 
@@ -34,12 +35,14 @@ class Views:
         label: of that video.
         frames: uint8 (V, T, C, S, S) with V = clips x crops; None if the video cannot be decoded.
         reason: why not; None if it can.
+        damage: what of the video could not be decoded, where the rest is taken.
     """
 
     index: int
     label: int
     frames: Tensor | None
     reason: str | None = None
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,14 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
         seed: of the run.
         shape: of a clip, (T, C, S, S).
         lost: reason by index of the videos that are not to be touched again: they end or hang the process that reads them.
+        seconds: time limit for reading one of them, to which comes 2 s a megabyte.
     """
 
     videos: tuple[Video, ...]
     seed: int
     shape: tuple[int, ...]
     lost: dict[int, str]
+    seconds: float
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -96,7 +101,9 @@ class KeyedClips(Dataset[tuple[int, Tensor, int]]):
                 items.append(Lost(key[1], self.lost[key[1]]))
                 continue
             try:
-                items.append(self[key])
+                path = self.videos[key[1]].path
+                with blaming(path), within(path, self.seconds):
+                    items.append(self[key])
             except VideoError as problem:
                 items.append(Lost(key[1], problem.reason))
             except FetchError as problem:
@@ -117,6 +124,8 @@ class TrainClips(KeyedClips):
         flip: bool,
         seed: int,
         decoder: Decoder = "pyav",
+        seconds: float = SECONDS,
+        damaged: Damaged = "refuse",
     ) -> None:
         """Keeps what it is given.
 
@@ -128,6 +137,8 @@ class TrainClips(KeyedClips):
             flip: whether clips may be mirrored: `transform.flips(classes)`.
             seed: of the run.
             decoder: see `read_frames`.
+            seconds: time limit for reading a video, to which comes 2 s a megabyte.
+            damaged: see `read_frames`.
         """
         self.videos = tuple(videos)
         self.sampling = sampling
@@ -137,6 +148,8 @@ class TrainClips(KeyedClips):
         self.flip = flip
         self.seed = seed
         self.decoder: Decoder = decoder
+        self.seconds = seconds
+        self.damaged: Damaged = damaged
         self.lost = {}
 
     def __len__(self) -> int:
@@ -150,11 +163,15 @@ class TrainClips(KeyedClips):
         """
         epoch, index = key
         video = self.videos[index]
+        if video.num_frames is None and self.damaged == "take":
+            video = video.counted(probe(video.path, damaged="take").num_frames)
         rng = rng_for(self.seed, epoch, index)
         wanted = video.start + train_indices(_length(video), self.sampling, rng)
         # Scaled down while it is decoded, but so that the smallest (square) crop still has `size` pixels a side.
         short_side = math.ceil(self.size / math.sqrt(self.transform.min_scale))
-        frames = read_frames(video.path, wanted.tolist(), short_side=short_side, decoder=self.decoder).frames
+        frames = read_frames(
+            video.path, wanted.tolist(), short_side=short_side, decoder=self.decoder, damaged=self.damaged
+        ).frames
         seed = int(rng.integers(2**63))
         clip = train_transform(frames, size=self.size, config=self.transform, flip=self.flip, seed=seed)
         return index, clip, video.label
@@ -177,6 +194,8 @@ class TestClips(Dataset[Views]):
         shuffle_frames: bool = False,
         seed: int = 0,
         decoder: Decoder = "pyav",
+        seconds: float = SECONDS,
+        damaged: Damaged = "refuse",
     ) -> None:
         """Keeps what it is given.
 
@@ -191,6 +210,8 @@ class TestClips(Dataset[Views]):
                 not look at time.
             seed: chooses these orders; nothing else is random.
             decoder: see `read_frames`.
+            seconds: time limit for reading a video, to which comes 2 s a megabyte.
+            damaged: see `read_frames`.
         """
         self.videos = tuple(videos)
         self.sampling = sampling
@@ -201,6 +222,8 @@ class TestClips(Dataset[Views]):
         self.shuffle_frames = shuffle_frames
         self.seed = seed
         self.decoder: Decoder = decoder
+        self.seconds = seconds
+        self.damaged: Damaged = damaged
         self.lost: dict[int, str] = {}
         """Reason by index of the videos that are not to be read: bad ones, known before or by what they did."""
 
@@ -218,7 +241,8 @@ class TestClips(Dataset[Views]):
         if index in self.lost:
             return Views(index, video.label, None, self.lost[index])
         try:
-            return Views(index, video.label, self._views(video, index))
+            with blaming(video.path), within(video.path, self.seconds):
+                return self._views(video, index)
         except VideoError as problem:
             return Views(index, video.label, None, problem.reason)
 
@@ -229,19 +253,24 @@ class TestClips(Dataset[Views]):
         except FetchError as problem:
             return problem
 
-    def _views(self, video: Video, index: int) -> UInt8[Tensor, "v t c s s"]:
+    def _views(self, video: Video, index: int) -> Views:
+        damage = None
+        if self.damaged == "take":
+            info = probe(video.path, damaged="take")
+            video, damage = replace(video, num_frames=None).counted(info.num_frames), info.damage
         wanted = video.start + test_indices(_length(video), self.sampling, num_clips=self.num_clips)
         if self.shuffle_frames:
             wanted = np.take_along_axis(wanted, shuffled_orders(self.seed, index, wanted.shape), axis=1)
         # Scaled while it is decoded to what the views are cut from, and all clips in one pass through the file.
         short_side = round(self.size / self.crop_fraction)
-        clips = read_frames(video.path, wanted.ravel().tolist(), short_side=short_side, decoder=self.decoder).frames
-        return torch.cat(
-            [
-                test_transform(clip, size=self.size, num_crops=self.num_crops, crop_fraction=self.crop_fraction)
-                for clip in clips.unflatten(0, wanted.shape)
-            ]
-        )
+        clips = read_frames(
+            video.path, wanted.ravel().tolist(), short_side=short_side, decoder=self.decoder, damaged=self.damaged
+        ).frames
+        views = [
+            test_transform(clip, size=self.size, num_crops=self.num_crops, crop_fraction=self.crop_fraction)
+            for clip in clips.unflatten(0, wanted.shape)
+        ]
+        return Views(index, video.label, torch.cat(views), damage=damage)
 
 
 def _length(video: Video) -> int:

@@ -39,6 +39,7 @@ class ViewBatch(NamedTuple):
     frames: Tensor
     labels: Tensor
     unreadable: tuple[Views, ...]
+    damaged: tuple[tuple[int, str], ...] = ()
 
 
 def train_loader(dataset: KeyedClips, course: Course, *, workers: int = 0, pin_memory: bool = False) -> DataLoader[TrainBatch]:
@@ -63,7 +64,7 @@ def train_loader(dataset: KeyedClips, course: Course, *, workers: int = 0, pin_m
         workers=workers,
         pin_memory=pin_memory,
         persistent=False,
-        stall=patience(course.batch_size, found),
+        stall=patience(course.batch_size, found, seconds=dataset.seconds),
     )
 
 
@@ -94,7 +95,7 @@ def test_loader(
         workers=workers,
         pin_memory=pin_memory,
         persistent=True,
-        stall=patience(batch_size * dataset.shape[0], shards_of(dataset.videos)),
+        stall=patience(batch_size * dataset.shape[0], shards_of(dataset.videos), seconds=dataset.seconds),
     )
 
 
@@ -128,4 +129,5 @@ def _collate_views(items: list[Views] | FetchError, *, shape: tuple[int, ...]) -
         torch.stack(frames) if frames else torch.empty((0, *shape), dtype=torch.uint8),
         torch.tensor([item.label for item in good], dtype=torch.int64),
         tuple(item for item in items if item.frames is None),
+        tuple((item.index, item.damage) for item in good if item.damage is not None),
     )

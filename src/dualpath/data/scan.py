@@ -19,16 +19,15 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dualpath.data.manifest import Video
 from dualpath.errors import VideoError
 from dualpath.processes import child_context
-from dualpath.video.decoding.places import find_place
+from dualpath.video.decoding.places import SECONDS, SECONDS_A_MEGABYTE, find_place
 
 FEW = 8  # so few files are counted sooner than a second child has started
 START_SECONDS = 120.0  # a child imports torch; on a busy disk that takes its time
-SECONDS_A_MEGABYTE = 2.0  # on top of the limit for any file: half an hour of a telephone's video is no decoder that hangs
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,31 @@ def decode_all(path: Path) -> int:
     Raises:
         VideoError: the file cannot be read as a video, or not up to its last frame.
     """
-    from dualpath.video.decode import read_frames
+    from dualpath.video.inspect import inspect  # as `data check`: what that accepts, this does, with as many frames
 
-    count = count_frames(path)
-    read_frames(path, [count - 1], short_side=16, from_the_start=True)
-    return count
+    seen = inspect(path)
+    if seen.broken is not None:
+        raise VideoError(path, seen.broken)
+    return seen.num_frames
+
+
+class Taken(NamedTuple):
+    """A file of which what can be decoded is taken: how many frames, and what is damaged."""
+
+    num_frames: int
+    damage: str | None
+
+
+def take(path: Path) -> Taken:
+    """Counts what can be decoded of a file.
+
+    Raises:
+        VideoError: nothing can.
+    """
+    from dualpath.video.decode import probe
+
+    info = probe(path, damaged="take")
+    return Taken(info.num_frames, info.damage)
 
 
 def too_short(videos: Sequence[Video], num_frames: int) -> tuple[Video, ...]:
@@ -101,7 +120,7 @@ def scan(
     *,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-    seconds: float = 60.0,
+    seconds: float = SECONDS,
     count: Callable[[Path], Any] = count_frames,
 ) -> ScanResult:
     """Counts the frames of every video in child processes, or asks something else of them.
@@ -135,7 +154,8 @@ def _sorted_out(videos: Sequence[Video], told: Mapping[int, Any]) -> ScanResult:
         try:
             if isinstance(answer, Refusal):
                 raise VideoError(video.path, answer.reason)
-            good.append(video.counted(answer) if isinstance(answer, int) else video)
+            frames = answer.num_frames if isinstance(answer, Taken) else answer
+            good.append(video.counted(frames) if isinstance(frames, int) else video)
             said.append(answer)
         except VideoError as problem:
             bad.append(BadVideo(video, problem.reason))
@@ -143,7 +163,7 @@ def _sorted_out(videos: Sequence[Video], told: Mapping[int, Any]) -> ScanResult:
 
 
 def ask(
-    things: Sequence[Any], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = 60.0
+    things: Sequence[Any], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = SECONDS
 ) -> Generator[tuple[int, Any], None, None]:
     """Runs a function on every file (or anything) in child processes and yields (index, answer) as the answers come.
 

@@ -19,9 +19,6 @@ from dualpath.data.loader import TrainBatch, ViewBatch, test_loader, train_loade
 from dualpath.data.scan import Refusal, ask
 from dualpath.data.watched import WorkersLost
 
-CLIP_SECONDS = 60.0
-"""One clip, or all views of a video, may take so long when a culprit is searched for."""
-
 
 def steady_train(
     dataset: KeyedClips,
@@ -123,7 +120,8 @@ def _steady(
 
 def _culprits(dataset: KeyedClips | TestClips, keys: Sequence[Any], workers: int) -> list[tuple[Any, str]]:
     """Those of the keys whose reading ends its process or does not end, and why."""
-    with closing(ask(keys, partial(_read, dataset), workers=max(1, workers), seconds=CLIP_SECONDS)) as answers:
+    # A little more than a video has by itself: one that only takes long says so.
+    with closing(ask(keys, partial(_read, dataset), workers=max(1, workers), seconds=dataset.seconds + 5)) as answers:
         return [(keys[place], told.reason) for place, told in answers if isinstance(told, Refusal) and told.lethal]
 
 

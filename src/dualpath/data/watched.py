@@ -16,9 +16,10 @@ from dualpath.data.batches import Shards
 from dualpath.data.clips import KeyedClips, TestClips
 from dualpath.errors import DualPathError, FetchError
 from dualpath.processes import child_context
+from dualpath.video.decoding.places import SECONDS
 
-STALL_SECONDS, STALL_SECONDS_A_CLIP = 180.0, 15.0
-"""So long may a batch take, the start of the workers included, before they are taken for hanging."""
+STALL_SECONDS, STALL_SECONDS_A_CLIP = 120.0, 15.0
+"""So much longer than one file may a batch take, the start of the workers included, before they are taken for hanging."""
 FETCH_SECONDS = 3600.0
 """So much longer where shards are fetched: fetching has time limits of its own."""
 
@@ -27,10 +28,10 @@ class WorkersLost(DualPathError, RuntimeError):
     """A decoding process crashed, was ended from outside or hung, and no video is to blame."""
 
 
-def patience(clips: int, shards: Shards | None) -> float:
-    """Seconds that a batch of so many clips may take before its workers are said to hang."""
+def patience(clips: int, shards: Shards | None, *, seconds: float = SECONDS) -> float:
+    """Seconds that a batch of so many clips may take before its workers are said to hang; `seconds` are those of a file."""
     fetching = FETCH_SECONDS if shards is not None and shards.remote else 0
-    return STALL_SECONDS + STALL_SECONDS_A_CLIP * clips + fetching
+    return STALL_SECONDS + seconds + STALL_SECONDS_A_CLIP * clips + fetching
 
 
 class ClipLoader(DataLoader[Any]):

@@ -67,37 +67,50 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """The prediction for one video, or the problem with it."""
+    """The prediction for one video, or the problem with it; `damage` is what could not be decoded, where the rest was taken."""
 
     video: str
     classes: tuple[dict[str, str | float], ...]
     problem: str | None = None
+    damage: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; the key "error" is there only where the file could not be read."""
+        """Plain values; the keys "error" and "damaged" are there only where there is something to tell."""
         told: dict[str, Any] = {"video": self.video, "predictions": list(self.classes)}
-        return told | ({"error": self.problem} if self.problem else {})
+        more = {"error": self.problem, "damaged": self.damage}
+        return told | {key: value for key, value in more.items() if value}
 
 
 def predict_files(asked: Asked, *, top_k: int) -> list[Answer]:
     """The best classes of each video, in order, or what is wrong with it."""
     check_count("top_k", top_k)
     classifier = asked.load()
+    damaged: dict[int, str] = {}
     return [
-        Answer(video, (), row) if isinstance(row, str) else Answer(video, tuple(classifier.best(row, top_k=top_k)))
-        for video, row in look_at(classifier, asked, classifier.score_views)
+        Answer(video, (), row)
+        if isinstance(row, str)
+        else Answer(video, tuple(classifier.best(row, top_k=top_k)), damage=damaged.get(index))
+        for index, (video, row) in enumerate(look_at(classifier, asked, classifier.score_views, damaged))
     ]
 
 
-def look_at(classifier: VideoClassifier, asked: Asked, compute: Callable[[Tensor], Iterable[T]]) -> list[tuple[str, T | str]]:
-    """Each video's name, in order, with what is made of its views, or with a sentence on what is wrong with it."""
+def look_at(
+    classifier: VideoClassifier, asked: Asked, compute: Callable[[Tensor], Iterable[T]], damaged: dict[int, str]
+) -> list[tuple[str, T | str]]:
+    """Each video's name, in order, with what is made of its views, or with a sentence on what is wrong with it.
+
+    Into `damaged` goes, by place, what of a video could not be decoded, where the rest was taken.
+    """
     with fetched(find_videos(asked.videos, allow_urls=asked.allow_urls)) as videos:
         rows: list[T | VideoError] = []
-        paths = [video.path for video in videos if video.problem is None and video.path is not None]
+        good = [index for index, video in enumerate(videos) if video.problem is None and video.path is not None]
+        paths = [path for index in good if (path := videos[index].path) is not None]
+        found: dict[int, str] = {}
         if asked.workers > 0 or (asked.workers < 0 and len(paths) >= MANY):
-            rows = _in_workers(classifier, asked, paths, compute)
+            rows = _in_workers(classifier, asked, paths, compute, found)
         else:
-            rows = list(classifier.each(paths, asked.views, compute, batch_size=asked.batch_size))
+            rows = list(classifier.each(paths, asked.views, compute, batch_size=asked.batch_size, damaged=found))
+        damaged.update({good[index]: told for index, told in found.items()})
         left = iter(rows)
         return [(video.name, video.problem or _told(video.name, next(left))) for video in videos]
 
@@ -107,7 +120,11 @@ def _told(name: str, row: T | VideoError) -> T | str:
 
 
 def _in_workers(
-    classifier: VideoClassifier, asked: Asked, paths: Sequence[Path], compute: Callable[[Tensor], Iterable[T]]
+    classifier: VideoClassifier,
+    asked: Asked,
+    paths: Sequence[Path],
+    compute: Callable[[Tensor], Iterable[T]],
+    damaged: dict[int, str],
 ) -> list[T | VideoError]:
     from dualpath.data.loader import ViewBatch
     from dualpath.data.manifest import Video
@@ -118,6 +135,7 @@ def _in_workers(
     rows: dict[int, T | VideoError] = {}
 
     def use(batch: ViewBatch) -> None:
+        damaged.update(batch.damaged)
         rows.update(zip(batch.indices.tolist(), compute(batch.frames), strict=True))
 
     with Bar("videos", total=len(paths)) as bar:
@@ -155,14 +173,14 @@ def write_answers(output: Path, answers: Sequence[Answer]) -> None:
 
 
 def _table(answers: Sequence[Answer], *, width: int) -> str:
-    """video,error,label,score,label_2,score_2 ..: a bad file has empty cells."""
+    """video,error,damaged,label,score,label_2,score_2 ..: a bad file has empty cells."""
     out = io.StringIO()
     writer = csv.writer(out)
     marks = ["", *(f"_{rank}" for rank in range(2, width + 1))]
-    writer.writerow(["video", "error", *(f"{name}{mark}" for mark in marks for name in ("label", "score"))])
+    writer.writerow(["video", "error", "damaged", *(f"{name}{mark}" for mark in marks for name in ("label", "score"))])
     for answer in answers:
         cells = [cell for guess in answer.classes for cell in (guess["label"], f"{float(guess['score']):.6f}")]
-        writer.writerow([answer.video, answer.problem or "", *cells, *[""] * (2 * width - len(cells))])
+        writer.writerow([answer.video, answer.problem or "", answer.damage or "", *cells, *[""] * (2 * width - len(cells))])
     return out.getvalue()
 
 

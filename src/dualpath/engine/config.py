@@ -124,7 +124,7 @@ class TrainConfig:
         return self.base_lr * self.batch_size * self.accumulate / 256
 
 
-_SAME_NUMBERS = ("workers", "save_every", "check", "max_bad_files", "gradient_checkpointing", "format", "baseline")
+_SAME_NUMBERS = ("workers", "save_every", "check", "max_bad_files", "gradient_checkpointing", "format", "baseline", "seconds")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Evaluation:
         quarantined: how many of the failures were not even tried, because they were known.
         seconds: how long it took, reading included.
         origin: where the scores come from, and how to have them again; None if that is not known.
+        damaged: by index of video, what of it could not be decoded, where the rest was taken.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +53,7 @@ class Evaluation:
     quarantined: int = 0
     seconds: float = 0.0
     origin: Origin | None = None
+    damaged: dict[int, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> np.ndarray:
@@ -96,6 +98,7 @@ class Evaluation:
             "confusion": self.confusion().tolist(),
             "quarantined": self.quarantined,
             "undecodable": {self.videos[i].name: reason for i, reason in self.failures.items()},
+            "damaged": {self.videos[i].name: told for i, told in self.damaged.items()},
             "data": self.data,
             "origin": self.origin.as_json() if self.origin else None,
         }
@@ -159,7 +162,10 @@ def evaluate(
     quarantined = len(bad or {})
     scores = no_scores(classifier, videos)
 
+    damaged: dict[int, str] = {}
+
     def score(batch: ViewBatch) -> None:
+        damaged.update(batch.damaged)
         scores[batch.indices.numpy()] = classifier.score_views(batch.frames).numpy()
 
     failures = visit(
@@ -169,7 +175,7 @@ def evaluate(
     protocol = describe_protocol(classifier.spec.sampling, views) + (", frames shuffled" if shuffle_frames else "")
     return Evaluation(
         classifier.classes, tuple(videos), scores, failures, protocol, quarantined=quarantined,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - began, damaged=damaged,
     )  # fmt: skip
 
 
@@ -207,6 +213,8 @@ def visit(
         shuffle_frames=shuffle_frames,
         seed=ORDERS_SEED,
         decoder=views.decoder,
+        seconds=views.seconds,
+        damaged=views.damaged,
     )
     dataset.lost = {} if bad is None else bad
     failures: dict[int, str] = {}

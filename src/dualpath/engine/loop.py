@@ -241,6 +241,8 @@ class Run:
             flip=self.config.transform.flips(self.manifest.classes),
             seed=self.training.seed,
             decoder=self.config.views.decoder,
+            seconds=self.config.views.seconds,
+            damaged=self.config.views.damaged,
         )
         if kept is None:
             return clips

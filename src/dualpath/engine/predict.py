@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, find_device, frozen_dtype
 from dualpath.engine.pieces import in_pieces
-from dualpath.errors import DualPathError, VideoError, check_count, check_kind
+from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_kind
 from dualpath.methods import HEAD, VideoModel, settle, store_in_int8
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
 from dualpath.video.decode import probe, read_frames
+from dualpath.video.decoding.places import within
 from dualpath.video.in_memory import Frames, as_videos, pick_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
@@ -48,11 +49,13 @@ class SeenClip:
         frames: one clip for each crop.
         indices: of the frames in the file, as the transform of a clip keeps their order.
         times: seconds; NaN where the file tells none.
+        damage: what of the video could not be decoded, in a sentence, where the rest is taken.
     """
 
     frames: UInt8[Tensor, "v t c h w"]
     indices: Int64[np.ndarray, " t"]
     times: Float64[np.ndarray, " t"]
+    damage: str | None = None
 
 
 class VideoClassifier:
@@ -165,6 +168,7 @@ class VideoClassifier:
         compute: Callable[[UInt8[Tensor, "b v t c h w"]], Iterable[T]],
         *,
         batch_size: int = BATCH,
+        damaged: dict[int, str] | None = None,
     ) -> Iterator[T | VideoError]:
         """What is made of each video, in order, `batch_size` in a pass; where one cannot be read, the reason why.
 
@@ -173,12 +177,16 @@ class VideoClassifier:
             views: of each.
             compute: makes a row for each video of the views of some.
             batch_size: how many are computed together.
+            damaged: takes, by place, what of a video could not be decoded, where the rest was taken.
         """
         waiting: list[Tensor | VideoError] = []
         readable = 0
-        for video in videos:
+        for place, video in enumerate(videos):
             try:
-                waiting.append(self.read_views(video, views))
+                clips = self.read_clips(video, views)
+                waiting.append(torch.cat([clip.frames for clip in clips]))
+                if damaged is not None and clips[0].damage is not None:
+                    damaged[place] = clips[0].damage
                 readable += 1
             except VideoError as problem:
                 waiting.append(problem)
@@ -205,7 +213,17 @@ class VideoClassifier:
 
     def read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the video."""
-        count = len(video) if isinstance(video, Frames) else probe(video).num_frames
+        if isinstance(video, Frames):
+            return self._read_clips(video, views)
+        with blaming(video), within(video, views.seconds):
+            return self._read_clips(video, views)
+
+    def _read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
+        if isinstance(video, Frames):
+            count, damage = len(video), None
+        else:
+            info = probe(video, damaged=views.damaged)
+            count, damage = info.num_frames, info.damage
         wanted = self.spec.sampling.num_frames
         if count < wanted and not self._told_short:
             self._told_short = True
@@ -216,10 +234,10 @@ class VideoClassifier:
             if isinstance(video, Frames):
                 frames, times = pick_frames(video, indices), np.full(len(indices), np.nan)
             else:
-                clip = read_frames(video, indices.tolist(), short_side=self.size, decoder=views.decoder)
+                clip = read_frames(video, indices.tolist(), short_side=self.size, decoder=views.decoder, damaged=views.damaged)
                 frames, times = clip.frames, clip.times
             crops = test_transform(frames, size=self.size, num_crops=views.num_crops)
-            clips.append(SeenClip(crops, indices, times))
+            clips.append(SeenClip(crops, indices, times, damage))
         return clips
 
     def explain(

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import DataError, Manifest, Video, read_manifest
-from dualpath.data.scan import ScanResult, count_frames, decode_all, scan, too_short
+from dualpath.data.scan import ScanResult, Taken, count_frames, decode_all, scan, take, too_short
 from dualpath.data.segments import in_frames
 from dualpath.data.splits import check_folds, divided_videos
 from dualpath.engine.checkpoint import ModelSpec
@@ -134,12 +134,14 @@ class Usable:
         bad: reason by name of those that are left out.
         quarantined: how many of them were known before, from a data check.
         wrong: those of them that are of val: a validation counts them as wrong, as an evaluation does.
+        damaged: by name, what could not be decoded of videos of which the rest is taken.
     """
 
     manifest: Manifest
     bad: dict[str, str]
     quarantined: int = 0
     wrong: tuple[Video, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
 
 def usable(
@@ -163,12 +165,12 @@ def usable(
         DataError: too many are bad, or a class has none to learn from.
     """
     if checked is None or isinstance(checked, Path):
-        known = before or (read_checked(checked) if checked is not None else None)
-        videos, bad, quarantined = _sort_out(manifest, config.training, known, resumed=before is not None)
+        known = before or (read_checked(checked, damaged=config.views.damaged) if checked is not None else None)
+        videos, bad, quarantined, damaged = _sort_out(manifest, config, known, resumed=before is not None)
     else:
         told = {video.name: checked.get(video.name, "was left out before") for video in manifest.videos}
         videos = tuple(replace(v, num_frames=n) for v in manifest.videos if isinstance(n := told[v.name], int))
-        bad, quarantined = {name: reason for name, reason in told.items() if isinstance(reason, str)}, 0
+        bad, quarantined, damaged = {name: reason for name, reason in told.items() if isinstance(reason, str)}, 0, {}
     short = too_short(videos, config.sampling.num_frames)
     if short:
         print(
@@ -185,16 +187,16 @@ def usable(
         told = f"{len(without)} of {len(kept.classes)} classes have no training video, {without[0]} among them"
         print(f"warning: {told}", file=sys.stderr)
     wrong = tuple(video for video in manifest.split("val") if video.name in bad)
-    return Usable(kept, bad, quarantined, wrong)
+    return Usable(kept, bad, quarantined, wrong, damaged)
 
 
 def _sort_out(
-    manifest: Manifest, training: TrainConfig, known: Known | None, *, resumed: bool
-) -> tuple[tuple[Video, ...], dict[str, str], int]:
-    """(videos with frame counts, reasons of the bad ones, how many of these were known to be bad)."""
+    manifest: Manifest, config: RunConfig, known: Known | None, *, resumed: bool
+) -> tuple[tuple[Video, ...], dict[str, str], int, dict[str, str]]:
+    """(videos with frame counts, reasons of the bad ones, how many of these were known to be bad, what is damaged)."""
     trusted = [video.num_frames is not None or (known is not None and known.fits(video)) for video in manifest.videos]
     rest = [video for video, trust in zip(manifest.videos, trusted, strict=True) if not trust]
-    result = _read(rest, training) if rest else ScanResult((), ())
+    result = _read(rest, config) if rest else ScanResult((), ())
     refused = {id(found.video): found.reason for found in result.bad}
     counted, videos, bad, quarantined = iter(result.videos), [], {}, 0
     for video, trust in zip(manifest.videos, trusted, strict=True):
@@ -213,15 +215,22 @@ def _sort_out(
         else:
             bad[video.name] = refused[id(video)]
     if bad and not resumed:
-        _tell_bad(manifest, bad, training)
-    return tuple(videos), bad, quarantined
+        _tell_bad(manifest, bad, config.training)
+    damaged = {v.name: told for v in videos if known is not None and (told := known.damaged.get(v.file)) is not None}
+    scanned = zip(result.videos, result.answers, strict=False)
+    damaged |= {v.name: told.damage for v, told in scanned if isinstance(told, Taken) and told.damage is not None}
+    if damaged:
+        named = [f"{name} {told}" for name, told in damaged.items()]
+        print(f"warning: {len(damaged)} damaged videos:", *named, sep="\n  ", file=sys.stderr)
+    return tuple(videos), bad, quarantined, damaged
 
 
-def _read(videos: Sequence[Video], training: TrainConfig) -> ScanResult:
-    count = decode_all if training.check == "full" else count_frames
+def _read(videos: Sequence[Video], config: RunConfig) -> ScanResult:
+    training = config.training
+    count = take if config.views.damaged == "take" else decode_all if training.check == "full" else count_frames
     workers = default_workers(training.workers)
     with Bar("checking videos", total=len(videos)) as bar:
-        return scan(videos, workers=max(1, workers), progress=bar.tell, count=count)
+        return scan(videos, workers=max(1, workers), progress=bar.tell, count=count, seconds=config.views.seconds)
 
 
 def _tell_bad(manifest: Manifest, bad: Mapping[str, str], training: TrainConfig) -> None:

@@ -71,6 +71,7 @@ class Record:
                 "counts": manifest.counts(),
                 "sha256": self._data,
                 "left_out": found.bad,
+                "damaged": self._earlier.get("data", {}).get("damaged", dict(found.damaged)),
                 "quarantined": self._earlier.get("data", {}).get("quarantined", found.quarantined),
             }
             | manifest.census(),

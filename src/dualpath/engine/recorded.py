@@ -59,7 +59,7 @@ class Recorded:
         """
         path = self.folder / PREDICTIONS
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 return self._parse(csv.reader(file))
         except FileNotFoundError as problem:
             raise DualPathError(f"{path} is missing; it belongs beside {SUMMARY}: evaluate again") from problem

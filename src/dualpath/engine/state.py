@@ -92,9 +92,13 @@ def read_position(folder: Path) -> tuple[Position, dict[str, Any]]:
     return state.position, state.settings
 
 
+_BEFORE = {"damaged": "refuse"}
+"""Settings that older runs did not know, and what they did."""
+
+
 def check_settings(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raises DualPathError unless the saved run has all the wanted settings; for its length see `check_epochs`."""
-    changed = [key for key in wanted if key != EPOCHS and saved.get(key) != wanted[key]]
+    changed = [key for key in wanted if key != EPOCHS and saved.get(key, _BEFORE.get(key)) != wanted[key]]
     if not changed:
         return
     detail = ", ".join(f"{key} was {saved.get(key)!r}, now {wanted[key]!r}" for key in changed[:3] if key != DATA)

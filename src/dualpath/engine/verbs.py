@@ -92,7 +92,7 @@ class Chosen:
 def choose_videos(asked: Judged) -> Chosen:
     """Loads a checkpoint and finds the videos of a data set that a verb judges it on; tells on stderr what is unusual."""
     split, data = asked.split, asked.data
-    known = read_checked(asked.checked) if asked.checked else None
+    known = read_checked(asked.checked, damaged=asked.views.damaged) if asked.checked else None
     folder = find_checkpoint(asked.checkpoint)
     classifier = load(folder, weights=asked.weights, precision=asked.precision, protocol=asked.protocol)
     spec = classifier.spec

@@ -115,7 +115,10 @@ def measure_worth(
     scores = {row: no_scores(classifier, videos) for row in ROWS if row in ORDERS or not no_paths}
     kept: list[tuple[np.ndarray, dict[str, Tensor]]] = []
 
+    damaged: dict[int, str] = {}
+
     def score(batch: ViewBatch) -> None:
+        damaged.update(batch.damaged)
         places = batch.indices.numpy()
         for row in ORDERS:
             frames = reorder(batch.frames, batch.indices.tolist(), order=row, num_clips=views.num_clips)
@@ -145,6 +148,7 @@ def measure_worth(
             failures,
             protocol if row == IN_ORDER else f"{protocol}, {'frames shuffled' if row == SHUFFLED else ROWS[row]}",
             quarantined=quarantined,
+            damaged=damaged,
         )
         for row, found in scores.items()
     }

@@ -22,15 +22,18 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from dualpath.errors import DualPathError, VideoError
-from dualpath.video.decoding.container import decoded, index_ends_past_file, opened, packets
+from dualpath.errors import DualPathError, VideoError, blaming
+from dualpath.video.decoding.bitstream import CODECS, nal_length_size, nature
+from dualpath.video.decoding.container import damage, decoded, index_ends_past_file, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, scaled
+from dualpath.video.decoding.places import Damaged
 from dualpath.video.decoding.reading import by_leaps, from_start, may_leap
 from dualpath.video.decoding.torchcodec import by_torchcodec, check_torchcodec
 
@@ -51,6 +54,7 @@ class VideoInfo:
         rotation: clockwise degrees by which stored pictures are turned for display: 0, 90, 180 or 270.
         codec: FFmpeg's name of it: "h264", "vp9".
         has_audio: whether there is sound too.
+        damage: what could not be decoded, in a sentence, where that was asked for and there was some.
     """
 
     num_frames: int
@@ -61,6 +65,7 @@ class VideoInfo:
     rotation: int
     codec: str
     has_audio: bool
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,27 +81,37 @@ class Clip:
     times: Float64[np.ndarray, " t"]
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, *, damaged: Damaged = "refuse") -> VideoInfo:
     """Reads through a file once, decodes its first picture and says what is in it.
 
     Decodes everything only where packets and pictures are visibly not one to one (see `_count`).
 
+    Args:
+        path: the file, or a folder of numbered pictures.
+        damaged: "take" decodes everything, counts what can be decoded and tells the rest in `VideoInfo.damage`.
+
     Raises:
         VideoError: there is no such file, it holds no video, no frame of it can be decoded, or it is truncated.
     """
-    if Path(path).is_dir():
-        return _probe_folder(path)
+    with blaming(path):
+        return _probe_folder(path) if Path(path).is_dir() else _probe_file(path, losses=[] if damaged == "take" else None)
+
+
+def _probe_file(path: str | Path, *, losses: list[str] | None) -> VideoInfo:
     with opened(path) as (container, stream):
         listed, past_end = stream.frames, index_ends_past_file(path, container, stream)
         seen, total = _survey(container, stream)
         # A header may lie harmlessly (HMDB51 counts one too many): only missing bytes make a file truncated.
         if past_end and listed - total > max(2, 0.05 * listed):
             found = f"only {total}" if total else "none"
-            raise VideoError(path, f"is truncated: its index lists {listed} frames but {found} can be read")
+            told = f"its index lists {listed} frames but {found} can be read"
+            if losses is None or not total:
+                raise VideoError(path, f"is truncated: {told}")
+            losses.append(told)
         codec, has_audio = stream.codec_context.codec.canonical_name, bool(container.streams.audio)
         rate, tick = stream.average_rate, float(stream.time_base or 0)
     with opened(path) as (container, stream):
-        first = next(decoded(path, packets(container, stream), stream, needed=1))
+        first = next(decoded(path, packets(container, stream), stream, needed=1, losses=None if losses is None else []))
     transposed, _, flip_y = orientation(first)
     times = sorted(packet.pts for packet in seen if packet.pts is not None)
     span = (times[-1] - times[0]) * tick if times else 0.0
@@ -106,7 +121,7 @@ def probe(path: str | Path) -> VideoInfo:
     height, width = (first.width, first.height) if transposed else (first.height, first.width)
     turns = {(False, False): 0, (True, False): 90, (False, True): 180, (True, True): 270}
     return VideoInfo(
-        num_frames=_count(path, seen, codec=codec, first=first),
+        num_frames=_count(path, seen, first=first) if losses is None else _count_decoded(path, losses),
         fps=fps,
         duration=duration or None,
         width=width,
@@ -114,6 +129,7 @@ def probe(path: str | Path) -> VideoInfo:
         rotation=turns[transposed, flip_y],
         codec=codec,
         has_audio=has_audio,
+        damage=damage(losses or ()),
     )
 
 
@@ -144,6 +160,7 @@ def read_frames(
     short_side: int | None = None,
     decoder: Decoder = "pyav",
     from_the_start: bool = False,
+    damaged: Damaged = "refuse",
 ) -> Clip:
     """Decodes the wanted frames of a video.
 
@@ -158,6 +175,8 @@ def read_frames(
         decoder: "pyav", or "torchcodec" where it is installed; the frames are the same (see `video.torchcodec`).
         from_the_start: decodes everything up to the last wanted frame, needed or not. The frames are the same, but
             damage before it is met; otherwise only damage that the wanted frames depend on is.
+        damaged: "take" decodes everything from the start, and frame i is the i-th picture that can be decoded; by default
+            what cannot be decoded is an error.
 
     Returns:
         The frames, uint8 (T, 3, H, W), and their times in seconds, (T,), both in the order of `indices`.
@@ -171,19 +190,28 @@ def read_frames(
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side {short_side} given, but it must be 1 or more")
     wanted, inverse = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-    if Path(path).is_dir():
-        return _read_folder(path, wanted[inverse], short_side)
-    with opened(path) as (container, stream):
-        picky = by_leaps if decoder == "pyav" else by_torchcodec
-        read = picky if not from_the_start and may_leap(container, stream) else from_start
-        found = read(path, container, stream, wanted.tolist(), short_side=short_side)
-    if found is None:
+    with blaming(path):
+        if Path(path).is_dir():
+            return _read_folder(path, wanted[inverse], short_side)
+        if damaged == "take":
+            with opened(path) as (container, stream):
+                found = from_start(path, container, stream, wanted.tolist(), short_side=short_side, losses=[])
+            return _clip(*found, inverse)
         with opened(path) as (container, stream):
-            found = from_start(path, container, stream, wanted.tolist(), short_side=short_side)
-    frames, times = found
-    if len(wanted) != len(indices) or bool((np.diff(inverse) != 1).any()):
-        frames = frames[inverse]
-    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=times[inverse])
+            picky = by_leaps if decoder == "pyav" else by_torchcodec
+            read = picky if not from_the_start and may_leap(container, stream) else from_start
+            found = read(path, container, stream, wanted.tolist(), short_side=short_side)
+        if found is None:
+            with opened(path) as (container, stream):
+                found = from_start(path, container, stream, wanted.tolist(), short_side=short_side)
+    return _clip(*found, inverse)
+
+
+def _clip(frames: np.ndarray, times: np.ndarray, places: np.ndarray) -> Clip:
+    """The pictures in the order of `places` among them."""
+    if len(places) != len(frames) or bool((np.diff(places) != 1).any()):
+        frames = frames[places]
+    return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=times[places])
 
 
 def check_decoder(decoder: str) -> None:
@@ -212,9 +240,8 @@ def _read_folder(path: str | Path, indices: np.ndarray, short_side: int | None) 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of a packet to count and to time: its size in bytes, times in ticks, and signs of trouble."""
+    """What is kept of a packet to count and to time: times in ticks, and whether it may be other than one picture."""
 
-    size: int
     pts: int | None
     duration: int
     odd: bool
@@ -222,21 +249,38 @@ class _Seen:
 
 def _survey(container: InputContainer, stream: VideoStream) -> tuple[list[_Seen], int]:
     """Demuxes all: the packets that are to be shown, and how many there are with those that edit lists hide."""
-    hidden_in_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     shown, total = [], 0
     for packet in packets(container, stream):
         total += 1
         if not packet.is_discard:
-            hidden = hidden_in_vp8 and not bytes(packet)[0] & 0x10  # the show_frame bit, RFC 6386, 9.1
-            shown.append(_Seen(packet.size, packet.pts, packet.duration or 0, bool(hidden or packet.is_corrupt)))
+            odd = packet.is_corrupt or not _holds_one(packet, stream)
+            shown.append(_Seen(packet.pts, packet.duration or 0, odd))
     return shown, total
 
 
-def _count(path: str | Path, seen: list[_Seen], *, codec: str, first: VideoFrame) -> int:
-    """How many pictures decoding yields: one a packet, unless there are signs that it is not so; then decode.
+def _holds_one(packet: Packet, stream: VideoStream) -> bool:
+    """Whether it is certain that a packet of an undamaged file is one picture: its codec has no others, or its bits say so."""
+    context = stream.codec_context
+    codec = context.codec.canonical_name
+    if codec == "vp8":
+        return bool(bytes(packet)[0] & 0x10)  # the show_frame bit, RFC 6386, 9.1
+    if codec == "mpeg4":
+        return packet.size > NO_PICTURE
+    if codec not in CODECS:
+        return context.codec.intra_only
+    nal_length = nal_length_size(codec, context.extradata)
+    if nal_length is None:  # start codes: FFmpeg itself cuts the stream into pictures
+        return True
+    found = nature(memoryview(packet), codec=codec, nal_length=nal_length)
+    return found is not None and found.pictures == 1
 
-    The signs: packets marked corrupt, hidden (VP8), without or with equal times (pictures in pieces), or before the
-    first picture that appears (an open group of pictures whose reference was cut away), and MPEG-4 placeholders.
+
+def _count(path: str | Path, seen: list[_Seen], *, first: VideoFrame) -> int:
+    """How many pictures decoding yields: one a packet where that is certain; else all are decoded.
+
+    It is not certain of packets marked corrupt, of those that may hold no picture or several (see `_holds_one`), without or
+    with equal times (pictures in pieces), or before the first picture that appears (an open group of pictures whose
+    reference was cut away).
     """
     times = [packet.pts for packet in seen]
     if (
@@ -244,11 +288,14 @@ def _count(path: str | Path, seen: list[_Seen], *, codec: str, first: VideoFrame
         or None in times
         or len(set(times)) < len(times)
         or (first.pts is not None and min(t for t in times if t is not None) < first.pts)
-        or (codec == "mpeg4" and any(packet.size <= NO_PICTURE for packet in seen))
     ):
         try:
-            with opened(path) as (container, stream):
-                return sum(1 for _ in decoded(path, packets(container, stream), stream, needed=None))
+            return _count_decoded(path, None)
         except VideoError:
             return len(seen)  # damaged midway: reading past the damage then says so, nothing is hidden
     return len(seen)
+
+
+def _count_decoded(path: str | Path, losses: list[str] | None) -> int:
+    with opened(path) as (container, stream):
+        return sum(1 for _ in decoded(path, packets(container, stream), stream, needed=None, losses=losses))

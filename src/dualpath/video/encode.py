@@ -30,7 +30,7 @@ from dualpath.settings import MOST_PIXELS, check_fields
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.container import decoded, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
-from dualpath.video.decoding.pictures import orientation, scaled, seconds, to_rgb
+from dualpath.video.decoding.pictures import orientation, scaled, seconds, to_rgb, without_fields
 from dualpath.video.mp4 import TICKS, Quality, Writer, retime, writing
 
 SLACK = 2
@@ -151,7 +151,8 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
                 # As pictures.to_rgb: bilinear widens with the scale, so it does not alias.
                 unscaled = size == (frame.width, frame.height)
                 how = Interpolation.BICUBIC if unscaled else Interpolation.BILINEAR | Interpolation.ACCURATE_RND
-                picture = scaler.reformat(frame, *size, "yuv420p", interpolation=how, threads=1)
+                # What is written has no fields.
+                picture = scaler.reformat(without_fields(frame, painter), *size, "yuv420p", interpolation=how, threads=1)
                 with writing(draft):
                     writer.add(_upright(picture, turn))
         assert writer is not None, "`_pictures` gives every frame or raises"

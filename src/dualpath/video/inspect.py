@@ -25,10 +25,11 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image
 
-from dualpath.errors import VideoError
-from dualpath.video.decoding.container import index_ends_past_file, opened, packets
+from dualpath.errors import VideoError, blaming
+from dualpath.video.decoding.container import damage, index_ends_past_file, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, to_rgb
+from dualpath.video.decoding.places import Damaged
 
 THUMBNAIL = 96  # pixels, the longer side
 HELD = 8  # decoded pictures that are kept until the length is known
@@ -44,6 +45,7 @@ class Inspection:
     Attributes:
         num_frames: pictures that decoding yields; if it fails midway, those before.
         listed_frames: what the header claims; 0 if it claims nothing.
+        damage: what could not be decoded, in a sentence, where the rest was asked for all the same.
         error: what stopped the decoding, None if nothing did; the file is then no good from `num_frames` on.
         corrupt_frames: pictures that the decoder has marked as patched up.
         fps: average frames per second; None for a single picture without a rate.
@@ -92,7 +94,16 @@ class Inspection:
     keyframe_distance: int
     content: str
     look: str
+    damage: str | None = None
     thumbnails: tuple[UInt8[np.ndarray, "_h _w 3"], ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def broken(self) -> str | None:
+        """Why this file cannot be used; None if it can."""
+        if self.error is None:
+            return None
+        listed = f" of {self.listed_frames}" if self.listed_frames else ""
+        return f"breaks off: only {self.num_frames}{listed} frames could be decoded ({self.error})"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, without the pictures."""
@@ -101,25 +112,36 @@ class Inspection:
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> Inspection:
         """The same again; TypeError or KeyError if it is not what `as_json` gave."""
+        told = {"damage": None} | told  # which older checks did not know
         return cls(**{f.name: told[f.name] for f in fields(cls) if f.name != "thumbnails"})
 
 
-def inspect(path: str | Path) -> Inspection:
+def inspect(path: str | Path, *, damaged: Damaged = "refuse") -> Inspection:
     """Reads and decodes a file (or a folder of pictures) from its beginning to its end, once.
+
+    Args:
+        path: the file, or a folder of numbered pictures.
+        damaged: "take" goes on behind what cannot be decoded, see `decode.probe`.
 
     Raises:
         VideoError: there is no such file, it holds no video, no frame of it can be decoded, or it is truncated.
     """
-    if Path(path).is_dir():
-        return _inspect_folder(path)
+    with blaming(path):
+        return _inspect_folder(path) if Path(path).is_dir() else _inspect_file(path, losses=[] if damaged == "take" else None)
+
+
+def _inspect_file(path: str | Path, *, losses: list[str] | None) -> Inspection:
     with opened(path) as (container, stream):
         listed, past_end = stream.frames, index_ends_past_file(path, container, stream)
-        seen = _Pass(container.format.name)
+        seen = _Pass(container.format.name, losses)
         for frame in seen.frames(container, stream):
             seen.look_at(frame)
         if past_end and listed - seen.packets > max(2, 0.05 * listed):  # as `probe` judges
             found = f"only {seen.packets}" if seen.packets else "none"
-            raise VideoError(path, f"is truncated: its index lists {listed} frames but {found} can be read")
+            told = f"its index lists {listed} frames but {found} can be read"
+            if losses is None or not seen.packets:
+                raise VideoError(path, f"is truncated: {told}")
+            losses.insert(0, told)
         if seen.first is None:
             raise VideoError(path, f"no frame could be decoded{f' ({seen.error})' if seen.error else ''}")
         return seen.told(container, stream, listed=listed)
@@ -175,7 +197,8 @@ def _inspect_folder(path: str | Path) -> Inspection:
 class _Pass:
     """What is kept while a file is read through."""
 
-    def __init__(self, container: str) -> None:
+    def __init__(self, container: str, losses: list[str] | None) -> None:
+        self.losses = losses
         self.has_times = container != "avi"  # it stores none: FFmpeg only guesses
         self.packets = self.shown = self.count = self.corrupt = self.changes = 0
         self.content = hashlib.blake2b(digest_size=16)
@@ -196,12 +219,18 @@ class _Pass:
                 try:
                     yield from decode(packet)
                 except FFmpegError as problem:
-                    self.error = problem.strerror
+                    self._lose(problem)
         if self.error is None:
             try:
                 yield from decode(None)  # what the decoder still holds
             except FFmpegError as problem:
-                self.error = problem.strerror
+                self._lose(problem)
+
+    def _lose(self, problem: FFmpegError) -> None:
+        if self.losses is None:
+            self.error = problem.strerror
+        else:
+            self.losses.append(problem.strerror or str(problem))
 
     def _note(self, packet: Packet) -> None:
         self.packets += 1
@@ -264,6 +293,7 @@ class _Pass:
             keyframe_distance=max(self.distance, self.shown - self.last_key),
             content=self.content.hexdigest(),
             look=look_hash(pictures),
+            damage=damage(self.losses or ()),
             thumbnails=pictures,
         )
 

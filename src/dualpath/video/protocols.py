@@ -17,6 +17,7 @@ from typing import Any
 from dualpath.errors import DualPathError, check_count
 from dualpath.settings import MOST_VIEWS, check_fields
 from dualpath.video.decode import Decoder, check_decoder
+from dualpath.video.decoding.places import SECONDS, Damaged
 from dualpath.video.sampling import SamplingConfig
 
 
@@ -29,17 +30,24 @@ class ViewsConfig:
         num_crops: spatial views, spread from edge to edge along the longer side.
         decoder: pyav, or torchcodec where it is installed, for mp4, mov, mkv and webm files: the same frames,
             whose pixels differ slightly where they are scaled down.
+        seconds: time limit for reading one file, to which comes 2 s a megabyte.
+        damaged: what is done with a file of which some cannot be decoded: refuse it, or take the rest as the video, and say
+            so in every result; every file is then decoded whole.
     """
 
     num_clips: int = 1
     num_crops: int = 1
     decoder: Decoder = "pyav"
+    seconds: float = SECONDS
+    damaged: Damaged = "refuse"
 
     def __post_init__(self) -> None:
         check_fields(self, num_clips=MOST_VIEWS, num_crops=MOST_VIEWS)
         check_decoder(self.decoder)
         check_count("num_clips", self.num_clips)
         check_count("num_crops", self.num_crops)
+        if self.seconds <= 0:
+            raise DualPathError(f"seconds is {self.seconds}, but it must be a number above 0")
 
     @classmethod
     def from_name(cls, name: str) -> ViewsConfig:

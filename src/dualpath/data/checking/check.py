@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,11 +42,12 @@ from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import csv_cell, write_whole
 from dualpath.settings import MOST_FRAMES, MOST_WORKERS, check_fields
+from dualpath.video.decoding.places import Damaged
 from dualpath.video.inspect import Inspection, inspect
 
 CHECK, QUARANTINE = "check.json", "quarantine.csv"
 MOST_SHOWN, MOST_A_CLASS = 120, 8  # files whose pictures are kept for the report
-look_into: Callable[[Path], Inspection] = inspect
+look_into: Callable[..., Inspection] = inspect
 """What runs on each file in the children."""
 
 
@@ -59,12 +60,14 @@ class CheckConfig:
         max_bad_files: share of unusable files up to which the data count as usable.
         workers: processes that read; -1 takes all cores.
         seconds: time limit for one file, to which comes 2 s a megabyte.
+        damaged: what is done with a file of which some cannot be decoded: refuse it, or take the rest as the video and say so.
     """
 
     num_frames: int = 16
     max_bad_files: float = 0.01
     workers: int = -1
     seconds: float = 60.0
+    damaged: Damaged = "refuse"
 
     def __post_init__(self) -> None:
         check_fields(self, num_frames=MOST_FRAMES, workers=MOST_WORKERS)
@@ -156,6 +159,7 @@ class Check:
             "variable_frame_rate": sum(one.variable for one in seen),
             "findings": [finding.as_json() for finding in self.findings],
             "bad": self.bad,
+            "damaged": {name: seen.damage for name, seen in self.good.items() if seen.damage is not None},
             "bad_segments": self.bad_segments,
         }
 
@@ -197,7 +201,7 @@ def check_data(
     paths = {video.file: video.path for video in manifest.videos}  # segments of one file are one file
     stamps = {name: stamp_of(path) for name, path in paths.items()}
     known = read_records(folder)
-    records = {name: record for name, record in known.items() if stamps.get(name) == record.stamp and not _late(record)}
+    records = {name: record for name, record in known.items() if stamps.get(name) == record.stamp and _holds(record, config)}
     todo = [name for name in paths if name not in records]
     # Not worth a child's time: a list of a million files may be of another disk.
     missing = dict.fromkeys(name for name in todo if stamps[name] == MISSING and is_missing(paths[name]))
@@ -206,7 +210,7 @@ def check_data(
     workers = config.workers if config.workers > 0 else os.cpu_count() or 1
     with (
         appending(folder) as file,
-        closing(ask([paths[name] for name in todo], look_into, workers=workers, seconds=config.seconds)) as answers,
+        closing(ask([paths[name] for name in todo], _look(config), workers=workers, seconds=config.seconds)) as answers,
     ):
         for name in missing:
             records[name] = Record(name, MISSING, NO_FILE)
@@ -238,7 +242,7 @@ def with_pictures(check: Check, folder: Path, names: Sequence[str]) -> Check:
     records = dict(check.records)
     with (
         appending(folder) as file,
-        closing(ask([paths[name] for name in todo], look_into, seconds=check.config.seconds)) as answers,
+        closing(ask([paths[name] for name in todo], _look(check.config), seconds=check.config.seconds)) as answers,
     ):
         for index, answer in answers:
             name = todo[index]
@@ -248,9 +252,17 @@ def with_pictures(check: Check, folder: Path, names: Sequence[str]) -> Check:
     return replace(check, records=records)
 
 
-def _late(record: Record) -> bool:
-    """Whether it may do better on another day: with more time, or a less busy machine."""
-    return record.problem is not None and record.problem.startswith("took longer than")
+def _holds(record: Record, config: CheckConfig) -> bool:
+    """Whether this check would find the same: not of a file that was late, nor of damage that is now judged otherwise."""
+    if record.problem is not None:
+        again = ("took longer than", "is truncated") if config.damaged == "take" else ("took longer than",)
+        return not record.problem.startswith(again)
+    seen = record.inspection
+    return seen is None or (seen.error if config.damaged == "take" else seen.damage) is None
+
+
+def _look(config: CheckConfig) -> Callable[[Path], Inspection]:
+    return partial(look_into, damaged="take") if config.damaged == "take" else look_into
 
 
 def check_folder(folder: Path) -> None:

@@ -254,6 +254,8 @@ def _oddities(good: Mapping[str, Inspection]) -> Iterable[Finding]:
     kinds: list[tuple[Severity, str, str, tuple[str, ...]]] = [
         ("warning", "patched", "video has frames that the decoder had to patch up|videos have frames that the decoder had "
          "to patch up", those(lambda seen: seen.corrupt_frames > 0)),
+        ("warning", "damaged", "video is damaged: what can be decoded is taken|videos are damaged: what can be decoded "
+         "is taken", those(lambda seen: seen.damage is not None)),
         ("warning", "size-changes", "video changes its size midway|videos change their size midway",
          those(lambda seen: seen.size_changes > 0)),
         ("note", "header-lies", "header claims another number of frames than there are|headers claim another number of "

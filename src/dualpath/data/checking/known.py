@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dualpath.data.checking.check import CHECK, QUARANTINE
@@ -16,6 +16,7 @@ from dualpath.data.checking.records import FILES, Stamp, read_records, stamp_of
 from dualpath.data.manifest import Video
 from dualpath.errors import DualPathError, VideoError
 from dualpath.files import cell_text, write_whole
+from dualpath.video.decoding.places import Damaged
 
 VIDEOS = "videos.json"
 
@@ -29,12 +30,14 @@ class Known:
         bad: why the others are not to be used.
         stamps: size and time of change of those that were looked at.
         of_files: whether files are known, as a whole, rather than the videos that are segments of them.
+        damaged: what of usable files could not be decoded.
     """
 
     frames: Mapping[str, int]
     bad: Mapping[str, str]
     stamps: Mapping[str, Stamp]
     of_files: bool = False
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, video: Video) -> bool:
         """Whether this file is known, and is still the same."""
@@ -59,8 +62,12 @@ class Known:
         return video.counted(self.frames[video.file]) if self.of_files else replace(video, num_frames=self.frames[video.name])
 
 
-def read_checked(folder: Path) -> Known:
+def read_checked(folder: Path, *, damaged: Damaged = "refuse") -> Known:
     """What a finished `dualpath data check` has left behind; the quarantine list may have been edited since.
+
+    Args:
+        folder: of the check.
+        damaged: with "refuse", files that the check has taken in spite of their damage are bad.
 
     Raises:
         DualPathError: there is none, or it cannot be read.
@@ -80,8 +87,11 @@ def read_checked(folder: Path) -> Known:
             f"{folder / QUARANTINE} cannot be read; it needs the columns path,reason (check the data again)"
         ) from problem
     good = {name: record.inspection for name, record in records.items() if record.bad is None}
+    harmed = {name: seen.damage for name, seen in good.items() if seen is not None and seen.damage is not None}
+    if damaged == "refuse":
+        bad |= {name: f"{told}; --damaged take does so here, too" for name, told in harmed.items() if name not in bad}
     frames = {name: seen.num_frames for name, seen in good.items() if seen is not None and name not in bad}
-    return Known(frames, bad, {name: record.stamp for name, record in records.items()}, of_files=True)
+    return Known(frames, bad, {name: record.stamp for name, record in records.items()}, of_files=True, damaged=harmed)
 
 
 def write_known(folder: Path, videos: Sequence[Video], bad: Mapping[str, str]) -> None:

@@ -50,10 +50,7 @@ class Record:
         seen = self.inspection
         if self.problem is not None or seen is None:
             return self.problem or "was not read"
-        if seen.error is None:
-            return None
-        listed = f" of {seen.listed_frames}" if seen.listed_frames else ""
-        return f"breaks off: only {seen.num_frames}{listed} frames could be decoded ({seen.error})"
+        return seen.broken
 
     def as_line(self) -> str:
         """One line of JSON."""

@@ -14,7 +14,17 @@ from pathlib import Path
 
 from dualpath.data.formats import diving48, folders, hmdb51, kinetics, lists, ssv2, table, ucf101
 from dualpath.data.formats.archives import how_to_unpack, is_archive
-from dualpath.data.formats.base import HOW_TO_LAY_OUT, VIDEO_SUFFIXES, Format, Found, Given, Tell, suffix, visible
+from dualpath.data.formats.base import (
+    HOW_TO_LAY_OUT,
+    VIDEO_SUFFIXES,
+    Format,
+    Found,
+    Given,
+    Tell,
+    is_folder,
+    suffix,
+    visible,
+)
 from dualpath.video.decoding.frame_folder import PICTURES
 
 FORMATS: dict[str, Format] = {
@@ -57,11 +67,16 @@ def _above(folder: Path) -> Path:
 
 
 def _notes(root: Path) -> list[Path]:
-    """The text files in a folder and a few levels below; links to folders are followed."""
+    """The text files in a folder and a few levels below; links to folders are followed, but each folder is looked into once."""
     found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
     waiting = [(root, 0)]
     while waiting:
         folder, depth = waiting.pop()
+        told = folder.stat()
+        if (told.st_dev, told.st_ino) in seen:
+            continue
+        seen.add((told.st_dev, told.st_ino))
         with os.scandir(folder) as entries:
             for count, entry in enumerate(entries):
                 ending = suffix(entry.name)
@@ -69,9 +84,9 @@ def _notes(root: Path) -> list[Path]:
                     continue
                 if count == 0 and depth and ending in PICTURES:  # a folder of frames, one of thousands
                     break
-                if ending in _NOTES and entry.is_file():
+                if ending in _NOTES and Path(entry).is_file():
                     found.append(Path(entry))
-                elif depth < _DEEP and ending not in VIDEO_SUFFIXES and entry.is_dir():
+                elif depth < _DEEP and ending not in VIDEO_SUFFIXES and is_folder(entry):
                     waiting.append((Path(entry), depth + 1))
     return sorted(found)
 

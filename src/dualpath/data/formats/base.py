@@ -8,6 +8,7 @@ with it becomes a sentence in `Found.problems`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,11 @@ def segment_mark(start: int, end: int | None, seconds: Seconds | None) -> str:
 def visible(folder: Path) -> list[Path]:
     """Lists a folder by name, without .DS_Store, ._x.mp4 and their like."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads in a circle is none, and no error."""
+    return Path(entry).is_dir() if entry.is_symlink() else entry.is_dir()
 
 
 def exists(path: Path) -> bool:

@@ -24,9 +24,10 @@ def read_folders(data: Path) -> Found:
             videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
             found.skipped += [p.relative_to(data).as_posix() for p in files if p.suffix.lower() not in VIDEO_SUFFIXES]
             # A folder of other things beside class folders (annotations, a run) is no class; an empty one was meant.
+            label = os.fsencode(folder.name).decode("utf-8", "replace")  # a class is printed and written, so it is text
             if not videos and (not files or split == "train"):
-                found.empty.append(folder.name)
-            found.rows += [Row(path, path.relative_to(data).as_posix(), folder.name, split) for path in videos]
+                found.empty.append(label)
+            found.rows += [Row(path, path.relative_to(data).as_posix(), label, split) for path in videos]
     if not given and top and all(path.name.lower() in SPLIT_NAMES for path in top) and len({r.label for r in found.rows}) > 1:
         names = " and ".join(f"{path.name}/" for path in top)
         found.problems.append(f"holds {names}, which are names of splits, but no class folders in them; {HOW_TO_LAY_OUT}")

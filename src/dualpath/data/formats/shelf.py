@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualpath.data.formats.archives import how_to_unpack, is_archive
-from dualpath.data.formats.base import VIDEO_SUFFIXES, Found, Given, Row, Split, Tally, stem, suffix
+from dualpath.data.formats.base import VIDEO_SUFFIXES, Found, Given, Row, Split, Tally, is_folder, stem, suffix
 from dualpath.video.decoding.frame_folder import PICTURES
 
 _PEEK = 64
@@ -88,7 +88,7 @@ class Shelf:
                 ending = suffix(entry.name)
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if is_folder(entry):
                     folders.append(name)
                 elif ending in VIDEO_SUFFIXES and (not entry.is_symlink() or Path(entry).exists()):
                     self._take(name)

@@ -32,7 +32,7 @@ from dualpath.video.mp4 import OutputError
 
 SECONDS = 300.0
 """Time limit for a video, to which `scan.ask` adds 2 s a megabyte."""
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]')
 
 
 @dataclass(frozen=True)

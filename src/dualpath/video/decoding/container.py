@@ -8,48 +8,62 @@ FFmpeg's and PyAV's errors all become a `VideoError`. PyAV mutes FFmpeg's log un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dualpath.errors import DualPathError, VideoError
-from dualpath.video.decoding.places import Place, find_place, opened_place
+from dualpath.errors import VideoError, blaming
+from dualpath.video.decoding.places import Place, check_time, find_place, opened_place
+
+# fmt: off
+FORMATS = (
+    # videos
+    "apng", "asf", "asf_o", "av1", "avi", "avs2", "avs3", "bink", "cavsvideo", "dirac", "dnxhd", "dv", "evc", "film_cpk",
+    "flic", "flv", "gif", "gxf", "h261", "h263", "h264", "hevc", "ivf", "kux", "live_flv", "lxf", "m4v", "matroska", "mjpeg",
+    "mjpeg_2000", "mov", "mpeg", "mpegts", "mpegvideo", "mpjpeg", "mtv", "mxf", "nsv", "nut", "nuv", "obu", "ogg", "pva", "rm",
+    "roq", "smjpeg", "smk", "swf", "vc1", "vc1test", "vvc", "wtv", "yuv4mpegpipe",
+    # single pictures, and sound, of which it can be said that it is no video
+    "bmp_pipe", "jpeg_pipe", "png_pipe", "webp_pipe",
+    "aac", "ac3", "aiff", "amr", "ape", "au", "caf", "dts", "eac3", "flac", "mp3", "tta", "w64", "wav", "wv",
+)
+# fmt: on
+"""FFmpeg's names of the forms that are read. All lie wholly in their own file: lists of other files (concat, HLS, DASH, SDP,
+numbered pictures) are none of them, whatever they call themselves."""
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file or a part of one, closes it whatever happens, and turns what PyAV raises meanwhile into a VideoError."""
+    """Opens a file or a part of one, closes it whatever happens, and turns what is raised meanwhile into a VideoError."""
+    with blaming(path), opened_place(path) as place:
+        _check_content(path, place)
+        # A playlist disguised as a video reaches neither the network nor another file. Old AVI metadata is often not UTF-8.
+        options = {"protocol_whitelist": place.protocols, "format_whitelist": ",".join(FORMATS)}
+        with _open(path, place, options) as container:
+            # A cover picture of a sound file counts as video for FFmpeg, not for us.
+            pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+            if not pictures:
+                kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
+                raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
+            stream = pictures[0]
+            if stream.codec_context is None:  # whatever PyAV's types say
+                raise VideoError(path, "holds video in a format that this FFmpeg cannot decode, or is damaged")
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+            yield container, stream
+
+
+def _open(path: str | Path, place: Place, options: dict[str, str]) -> InputContainer:
     try:
-        with opened_place(path) as place:
-            _check_content(path, place)
-            # The whitelist keeps a playlist disguised as a video from reaching the network, and old AVI metadata is often
-            # not UTF-8.
-            options = {"protocol_whitelist": place.protocols}
-            with av.open(place.url, metadata_errors="ignore", options=options) as container:
-                # A cover picture of a sound file counts as video for FFmpeg, not for us.
-                pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-                if not pictures:
-                    kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}))
-                    raise VideoError(path, f"holds no video, only {kinds}" if kinds else "holds no video: cut short or damaged")
-                stream = pictures[0]
-                if stream.codec_context is None:  # whatever PyAV's types say
-                    raise VideoError(path, "holds video in a format that this FFmpeg cannot decode, or is damaged")
-                stream.thread_type = "NONE"
-                stream.codec_context.thread_count = 1
-                yield container, stream
-    except DualPathError:
-        raise
-    except (FFmpegError, OSError, EOFError, ValueError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem)
-        raise VideoError(path, f"cannot be read as a video: damaged, cut short or something else ({said})") from problem
+        return av.open(place.url, metadata_errors="ignore", options=options)
+    except ArgumentError as problem:  # what FFmpeg says of a form that it knows and may not read
+        raise VideoError(path, "is no video in a form that is read here: a list of other files, or damaged") from problem
 
 
 def _check_content(path: str | Path, place: Place) -> None:
@@ -68,6 +82,7 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     """The packets to decode. The last one of a file that was cut is half a picture: it is left out."""
     held: Packet | None = None
     for packet in container.demux(stream):
+        check_time()
         if packet.size == 0:  # the end of the stream, or a frame that an AVI file dropped
             continue
         if held is not None:
@@ -77,17 +92,26 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
         yield held
 
 
-def decoded(path: str | Path, source: Iterable[Packet], stream: VideoStream, *, needed: int | None) -> Iterator[VideoFrame]:
-    """The first `needed` pictures in order of presentation, or all of them; VideoError if there are fewer."""
+def decoded(
+    path: str | Path,
+    source: Iterable[Packet],
+    stream: VideoStream,
+    *,
+    needed: int | None,
+    losses: list[str] | None = None,
+) -> Iterator[VideoFrame]:
+    """The first `needed` pictures in order of presentation, or all of them; VideoError if there are fewer.
+
+    What cannot be decoded ends it; where `losses` are given, it is left out instead and told there, as ffmpeg does.
+    """
     count, why = 0, ""
     try:
-        # The None at the end tells the decoder to hand over the pictures that it still holds.
-        for packet in chain(source, [None]):
-            for frame in stream.codec_context.decode(packet):
-                yield frame
-                count += 1
-                if count == needed:
-                    return
+        for frame in _every(source, stream, losses):
+            check_time()
+            yield frame
+            count += 1
+            if count == needed:
+                return
     except FFmpegError as problem:
         if needed is None:
             raise
@@ -98,6 +122,29 @@ def decoded(path: str | Path, source: Iterable[Packet], stream: VideoStream, *, 
         frames = "1 frame" if count == 1 else f"{count} frames"
         last = f"frame {needed - 1} (counted from 0)"
         raise VideoError(path, f"only {frames} could be decoded, but {last} was asked for{why}")
+
+
+def _every(source: Iterable[Packet], stream: VideoStream, losses: list[str] | None) -> Iterator[VideoFrame]:
+    packets = iter(source)
+    while True:
+        packet = None  # at the end tells the decoder to hand over the pictures that it still holds
+        try:
+            packet = next(packets, None)
+            yield from stream.codec_context.decode(packet)
+        except FFmpegError as problem:
+            if losses is None:
+                raise
+            losses.append(problem.strerror or str(problem))
+        if packet is None:
+            return
+
+
+def damage(losses: Sequence[str]) -> str | None:
+    """A sentence on what could not be decoded; None if there is nothing."""
+    if not losses:
+        return None
+    times = "once" if len(losses) == 1 else f"{len(losses)} times"
+    return f"is damaged: decoding failed {times} ({losses[0]}), what could be decoded is taken"
 
 
 def index_ends_past_file(path: str | Path, container: InputContainer, stream: VideoStream) -> bool:

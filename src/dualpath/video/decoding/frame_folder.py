@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dualpath.errors import VideoError
+from dualpath.video.decoding.places import check_time
 
 PICTURES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 _NUMBERED = re.compile(r"(.*?)(\d+)\.\w+")
@@ -63,6 +64,7 @@ def read_pictures(paths: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
 def _open(path: Path, size: tuple[int, int] | None) -> tuple[np.ndarray, tuple[int, int]]:
     from PIL import Image
 
+    check_time()
     try:
         with Image.open(path) as picture:
             if size is None:
@@ -70,5 +72,5 @@ def _open(path: Path, size: tuple[int, int] | None) -> tuple[np.ndarray, tuple[i
             rgb = picture.convert("RGB")
             scaled = rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(scaled), picture.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+    except Exception as problem:  # of which PIL has many kinds
         raise VideoError(path.parent, f"its frame {path.name} cannot be read as a picture ({problem})") from problem

@@ -12,15 +12,25 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dualpath.errors import VideoError
 from dualpath.video.decoding.fetched import held
 
 _KINDS = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+Damaged = Literal["refuse", "take"]
+"""What becomes of a file of which some cannot be decoded: an error, or the rest of it counts as the video."""
+SECONDS = 60.0
+"""So long may the reading of a file take, and"""
+SECONDS_A_MEGABYTE = 2.0
+"""so much longer by its size: half an hour of a telephone's video is no decoder that hangs."""
+_deadline: ContextVar[tuple[float, str | Path, float] | None] = ContextVar("deadline", default=None)
 _PART = re.compile(r"(?P<file>.*\.tar)#(?P<offset>[0-9]{1,18})\+(?P<size>[0-9]{1,18})", re.DOTALL | re.ASCII)
 
 
@@ -73,6 +83,28 @@ def find_place(path: str | Path) -> Place:
     if part is None or Path(path).exists():
         return Place(Path(path))
     return Place(Path(part["file"]), int(part["offset"]), int(part["size"]))
+
+
+@contextmanager
+def within(path: str | Path, seconds: float) -> Iterator[None]:
+    """Gives reading a video so many seconds, and 2 s a megabyte; `check_time`, which reading calls, ends it then."""
+    try:
+        size = find_place(path).length
+    except (OSError, ValueError):
+        size = 0
+    limit = seconds + SECONDS_A_MEGABYTE * (size // 10**6)
+    before = _deadline.set((time.monotonic() + limit, path, limit))
+    try:
+        yield
+    finally:
+        _deadline.reset(before)
+
+
+def check_time() -> None:
+    """Raises VideoError when the time that `within` gives is over."""
+    given = _deadline.get()
+    if given is not None and time.monotonic() > given[0]:
+        raise VideoError(given[1], f"took longer than {given[2]:g} s to read; --seconds gives it more")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from dualpath.video.decoding.bitstream import CODECS, nal_length_size, nature
 from dualpath.video.decoding.container import decoded, opened, packets
 from dualpath.video.decoding.leaps import Entry, Run, leaps, order_of_presentation, reordering
 from dualpath.video.decoding.pictures import scaled, seconds, to_rgb
+from dualpath.video.decoding.places import check_time
 
 Pictures = tuple[UInt8[np.ndarray, "n h w 3"], Float64[np.ndarray, " n"]]
 CONTAINERS = ("mov", "matroska")  # with a presentation time on every packet, written there by the muxer
@@ -57,6 +58,7 @@ def from_start(
     wanted: Sequence[int],
     *,
     short_side: int | None,
+    losses: list[str] | None = None,
 ) -> Pictures:
     """Decodes every picture up to the last wanted one, in order; those not wanted are not converted.
 
@@ -66,6 +68,7 @@ def from_start(
         stream: of it.
         wanted: picture numbers, ascending, without repeats.
         short_side: see `read_frames`.
+        losses: see `decoded`.
 
     Returns:
         The wanted pictures and their times in seconds.
@@ -76,7 +79,9 @@ def from_start(
     collector: _Collector | None = None
     stamps: list[tuple[int | None, int | None]] = []
     tick, rate = stream.time_base, stream.average_rate
-    for number, frame in enumerate(decoded(path, packets(container, stream), stream, needed=int(wanted[-1]) + 1)):
+    for number, frame in enumerate(
+        decoded(path, packets(container, stream), stream, needed=int(wanted[-1]) + 1, losses=losses)
+    ):
         # AVI stores no presentation times: what FFmpeg guesses there may run backwards.
         stamps.append((None if container.format.name == "avi" else frame.pts, frame.dts))
         if collector is None:
@@ -204,6 +209,7 @@ class _Job:
             last = run.since
             # The None at the end tells the decoder to hand over the pictures that it still holds.
             for packet in chain(_chosen(numbered, run), [None]):
+                check_time()
                 for frame in decoder.decode(packet):
                     if frame.is_corrupt and (frame.pts is None or frame.pts >= run.since):
                         return False  # what damage is painted over with depends on all that was decoded before
