@@ -104,6 +104,9 @@ for name, value, said in (
     ("device", [], "cannot be used here"),
 ):
     refused(said, lambda: load("/nope", **{name: value}))
+refused("path is 3, but it must be the path of a video", lambda: VideoClassifier.explain(None, 3))
+for name in ("label", "kind", "block"):
+    refused(f"{name} is 3.5, but it must be", lambda: VideoClassifier.explain(None, "a.mp4", **{name: 3.5}))
 refused("model is 3, but it must be", lambda: VideoClassifier(3, None, device="cpu"))
 assert not silent, chr(10).join(["", *silent])
 """

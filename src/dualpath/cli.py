@@ -238,9 +238,17 @@ def _convert(words: Sequence[str]) -> int:
     parser.add_argument("--output", type=str, required=True, help="new folder for the checkpoint")
     parser.add_argument("--num_frames", type=int, default=16, help="T, which their file does not tell; a multiple of 16")
     parser.add_argument("--labels", type=str, default=None, help="text file, one class name a line; by default 0, 1 ...")
+    parser.add_argument(
+        "--antialias",
+        type=bool,
+        default=False,
+        help="antialias frames that are shrunk, as torchvision does from 0.17 on; theirs, of Python 3.7, did not",
+    )
     options = _parse(parser, words)
     labels = read_labels(Path(options.labels)) if options.labels else None
-    folder = convert(Path(options.file), Path(options.output), num_frames=options.num_frames, labels=labels)
+    folder = convert(
+        Path(options.file), Path(options.output), num_frames=options.num_frames, labels=labels, antialias=options.antialias
+    )
     print(f"converted to {folder}: dualpath evaluate {folder} DATA, dualpath predict {folder} VIDEO")
     return 0
 

@@ -77,7 +77,7 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
         raise DualPathError(f"{name} {value} must be at least {least}")
 
 
-def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
+def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
     """Raises DualPathError unless a value is of a type, which is called `what`: "a path"."""
     if not isinstance(value, kind):
         given = repr(value) if isinstance(value, str | int | float | type(None)) else f"a value of type {type(value).__name__}"

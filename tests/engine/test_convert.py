@@ -48,14 +48,23 @@ def saved(path: Path, visual: authors.Visual, change: Callable[[dict[str, Tensor
     return path
 
 
-def test_the_converted_model_computes_what_theirs_computes(visual: authors.Visual, tmp_path: Path) -> None:
-    folder = convert(saved(tmp_path / "theirs.pth", visual), tmp_path / "ours", num_frames=32)
+@pytest.mark.parametrize(("flags", "antialias"), [([], False), (["--antialias"], True), (["--antialias", "false"], False)])
+def test_the_converted_model_computes_what_theirs_computes(
+    visual: authors.Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], antialias: bool
+) -> None:
+    monkeypatch.setattr(visual, "antialias", antialias)  # their torchvision, of Python 3.7, did not
+    folder = tmp_path / "ours"
+    words = ["convert", str(saved(tmp_path / "theirs.pth", visual)), "--output", str(folder), "--num_frames", "32", *flags]
+    assert main(words) == 0
     moved = folder.rename(tmp_path / "moved")  # the backbone's weights travel with it
     model, spec = load_checkpoint(moved)
     frames = random_clips(2, 32, size=SIZE)
     with torch.no_grad():
         expected = torch.cat([visual(clip[None]) for clip in frames])
         torch.testing.assert_close(model(frames), expected, atol=2e-5, rtol=1e-5)
+        monkeypatch.setattr(visual, "antialias", not antialias)
+        others = torch.cat([visual(clip[None]) for clip in frames])
+        assert (others - expected).abs().max() > 1e-3
     assert (spec.method, spec.sampling.name, spec.classes) == ("dualpath", "dense-32x4", ("0", "1", "2", "3", "4"))
     config = json.loads((moved / "adapter_config.json").read_text())
     assert config["method_config"]["variant"] == "reference"

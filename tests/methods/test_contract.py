@@ -198,9 +198,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from dualpath.methods import METHODS, build_model
+from functools import lru_cache
+from dualpath.methods import METHODS, build_model, dualpath
 from small import SMALL
 from tiny import tiny_backbone
+
+# Tensors without values are never kept, as a later model would get them; here they stand for those that are.
+dualpath.encode_positions = lru_cache(dualpath.encode_positions.__wrapped__)
 
 class Host(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):

@@ -87,7 +87,9 @@ class Transformer(nn.Module):
 
 
 class Visual(nn.Module):
-    """`visual` of their checkpoints."""
+    """`visual` of their checkpoints; whether tensors are antialiased was their torchvision's choice."""
+
+    antialias = True
 
     def __init__(self, *, size: int, patch: int, width: int, depth: int, features: int, classes: int) -> None:
         super().__init__()
@@ -110,7 +112,7 @@ class Visual(nn.Module):
         for frame in range(16 * framesets):
             row, column = divmod(frame % 16, 4)
             maps[frame // 16, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = frame + 1
-        resized = F.interpolate(maps[None], size=(side, side), mode="bilinear", antialias=True)[0]
+        resized = F.interpolate(maps[None], size=(side, side), mode="bilinear", antialias=self.antialias)[0]
         code = torch.zeros(framesets, side * side + 1, width)
         for g in range(framesets):
             for token, time in enumerate([0.0, *resized[g].flatten().tolist()]):
@@ -127,7 +129,7 @@ class Visual(nn.Module):
         size = pictures.shape[-1]
         framesets = len(pictures) // 16
         grids = pictures.reshape(framesets, 4, 4, 3, size, size).permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, 4 * size, 4 * size)
-        grids = F.interpolate(grids, size=(size, size), mode="bilinear", antialias=True)
+        grids = F.interpolate(grids, size=(size, size), mode="bilinear", antialias=self.antialias)
         sparse = pictures[:: len(pictures) // 8]
         temporal, spatial = (self.conv1(x).flatten(2).transpose(1, 2) for x in (grids, sparse))
         temporal, spatial = (torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1) for x in (temporal, spatial))

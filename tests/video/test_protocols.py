@@ -84,7 +84,7 @@ def test_names_that_are_none() -> None:
         )
     assert refusal({"protocol": "dense-0x4"}) == "num_frames is 0, but it must be 1 or more"
     assert refusal({"protocol": "dense-4x0"}) == "sampling_rate is 0, but it must be 1 or more"
-    assert refusal({"views": "3x0"}) == "num_clips 3 and num_crops 0 must be at least 1"
+    assert refusal({"views": "3x0"}) == "num_crops 0 must be at least 1"
 
 
 def test_how_it_stands_beside_an_accuracy() -> None:

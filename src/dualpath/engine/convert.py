@@ -64,7 +64,9 @@ def trained_names(theirs: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def convert(path: Path, output: Path, *, num_frames: int = 16, labels: tuple[str, ...] | None = None) -> Path:
+def convert(
+    path: Path, output: Path, *, num_frames: int = 16, labels: tuple[str, ...] | None = None, antialias: bool = False
+) -> Path:
     """Writes a checkpoint folder with the authors' weights, ready for evaluate and predict.
 
     Args:
@@ -72,6 +74,8 @@ def convert(path: Path, output: Path, *, num_frames: int = 16, labels: tuple[str
         output: a new folder.
         num_frames: T of the clips, which their file does not tell.
         labels: the classes' names in the order of their labels; by default "0", "1" ...
+        antialias: frames are antialiased when they are shrunk to framesets. Theirs were as their torchvision had it: the
+            compiled files in their repository are of Python 3.7, whose last torchvision (0.14) did not antialias tensors.
 
     Returns:
         The folder.
@@ -82,7 +86,7 @@ def convert(path: Path, output: Path, *, num_frames: int = 16, labels: tuple[str
     if output.exists():
         raise DualPathError(f"the output {output} exists; give a new folder")
     state = {name.removeprefix("module."): value for name, value in read_state(path).items()}
-    config = DualPathConfig(variant="reference")
+    config = DualPathConfig(variant="reference", antialias=antialias)
     config.check_clip(num_frames)
     classes = _classes(state, path, labels)
     names = trained_names(state)

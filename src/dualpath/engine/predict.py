@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, find_device, frozen_dtype
 from dualpath.engine.pieces import in_pieces
-from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_kind
+from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_type
 from dualpath.methods import HEAD, VideoModel, settle, store_in_int8
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
@@ -68,8 +68,8 @@ class VideoClassifier:
     """
 
     def __init__(self, model: nn.Module, spec: ModelSpec, *, device: torch.device) -> None:
-        check_kind("model", model, nn.Module, "a model of build_model; dualpath.load makes a classifier of a checkpoint")
-        check_kind("spec", spec, ModelSpec, "the ModelSpec of a checkpoint; dualpath.load makes a classifier of a checkpoint")
+        check_type("model", model, nn.Module, "a model of build_model; dualpath.load makes a classifier of a checkpoint")
+        check_type("spec", spec, ModelSpec, "the ModelSpec of a checkpoint; dualpath.load makes a classifier of a checkpoint")
         device = find_device(device)
         self.model = model.to(device).eval()
         self._video_model: VideoModel = self.model  # pyright: ignore[reportAttributeAccessIssue]
@@ -246,6 +246,10 @@ class VideoClassifier:
         """Where the prediction for one video file comes from: maps of each path, see `dualpath.engine.explain.explain`."""
         from dualpath.engine.explain import explain
 
+        check_type("path", path, (str, PathLike), "the path of a video")
+        check_type("label", label, (str, type(None)), "the name of a class, or None for the most likely one")
+        check_type("kind", kind, str, "a name such as relevance")
+        check_type("block", block, (int, type(None)), "a whole number, or None")
         return explain(self, path, label=label, kind=kind, block=block)
 
     @torch.inference_mode()
@@ -324,11 +328,11 @@ def load(
         DualPathError: missing or damaged checkpoint, another backbone or one that cannot be shared, a protocol whose clips
             do not suit the method, a device that is not there.
     """
-    check_kind("path", path, (str, PathLike), "the folder of a checkpoint or a run, as a path")
-    check_kind("weights", weights, (str, PathLike, type(None)), "a path or None")
-    check_kind("precision", precision, str, "one of auto, bf16, fp32, int8")
+    check_type("path", path, (str, PathLike), "the folder of a checkpoint or a run, as a path")
+    check_type("weights", weights, (str, PathLike, type(None)), "a path or None")
+    check_type("precision", precision, str, "one of auto, bf16, fp32, int8")
     what = "a model that dualpath.load gave, a backbone that load_backbone gave, or None"
-    check_kind("backbone", backbone, (VideoClassifier, Backbone, type(None)), what)
+    check_type("backbone", backbone, (VideoClassifier, Backbone, type(None)), what)
     shared = backbone.backbone if isinstance(backbone, VideoClassifier) else backbone
     if shared is not None and weights is not None:
         raise DualPathError(f"weights {weights} and a backbone are given; the backbone has its weights: leave one of them out")

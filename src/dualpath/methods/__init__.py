@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError, check_kind
+from dualpath.errors import DualPathError, check_type
 from dualpath.methods.adaptformer import AdaptFormer, AdaptFormerConfig
 from dualpath.methods.aim import Aim, AimConfig
 from dualpath.methods.attentive_probe import AttentiveProbe, AttentiveProbeConfig
@@ -95,7 +95,7 @@ def build_model(
     """A fresh model of the named method; its trained weights are a pure function of `seed`."""
     found = find_method(method)
     check_parts(backbone, num_classes, config, found.config)
-    check_kind("seed", seed, Integral, "a whole number")
+    check_type("seed", seed, Integral, "a whole number")
     if not -(2**63) <= seed < 2**64:
         raise DualPathError(f"seed is {seed}, but it must be within 64 bits; take a smaller one")
     with torch.random.fork_rng(devices=[]):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError, check_count, check_kind
+from dualpath.errors import DualPathError, check_count, check_type
 from dualpath.nn.backbone import Backbone
 from dualpath.settings import check_fields
 
@@ -73,9 +73,9 @@ def check_clips(frames: Any, model: Any) -> None:
 
 def check_parts(backbone: Any, num_classes: Any, config: Any, kind: type[MethodConfig]) -> None:
     """Raises DualPathError unless a model can be made of these."""
-    check_kind("backbone", backbone, Backbone, "a backbone, as dualpath.load_backbone(BackboneConfig(NAME)) gives it")
+    check_type("backbone", backbone, Backbone, "a backbone, as dualpath.load_backbone(BackboneConfig(NAME)) gives it")
     check_count("num_classes", num_classes)
-    check_kind("config", config, (kind, type(None)), f"a {kind.__name__}, or None for its defaults")
+    check_type("config", config, (kind, type(None)), f"a {kind.__name__}, or None for its defaults")
 
 
 def check_size(frames: Tensor, backbone: Backbone) -> None:

@@ -14,7 +14,7 @@ from timm.models._registry import get_pretrained_cfg, is_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from dualpath.errors import DualPathError, check_kind
+from dualpath.errors import DualPathError, check_type
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import family_of, take_apart
 from dualpath.nn.hub import hub_or_cache
@@ -65,7 +65,7 @@ def load_backbone(config: BackboneConfig | str, *, dtype: torch.dtype = torch.fl
     Raises:
         DualPathError: unknown name, a family that cannot be adapted, a weight file that does not fit, no network.
     """
-    check_kind("config", config, (BackboneConfig, str), "a BackboneConfig, or the name of a backbone")
+    check_type("config", config, (BackboneConfig, str), "a BackboneConfig, or the name of a backbone")
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise DualPathError(f"dtype is {dtype!r}, but it must be one of torch's for numbers, such as torch.bfloat16")
     config = BackboneConfig(config) if isinstance(config, str) else config

@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from dualpath.errors import DualPathError, check_kind
+from dualpath.errors import DualPathError, check_type
 from dualpath.settings import MOST_FRAMES, check_fields
 
 Sampling = Literal["segment", "dense"]
@@ -59,7 +59,7 @@ class SamplingConfig:
         Raises:
             DualPathError: another name.
         """
-        check_kind("protocol", name, str, "a name such as dense-16x4 or segment-8")
+        check_type("protocol", name, str, "a name such as dense-16x4 or segment-8")
         if dense := re.fullmatch(r"dense-([0-9]{1,6})x([0-9]{1,6})", name):
             return cls(int(dense[1]), "dense", int(dense[2]))
         if segment := re.fullmatch(r"segment-([0-9]{1,6})", name):
