@@ -182,7 +182,10 @@ def _train(words: Sequence[str]) -> int:
     output = Path(options.output)
     checked = Path(options.checked) if options.checked else None
     results = train(Path(options.data), output, config, resume=options.resume, checked=checked)
-    best = f", validation top-1 {100 * results['val_top1']:.1f} % ({results['val_protocol']})" if "val_top1" in results else ""
+    best = ""
+    if "val_top1" in results:
+        shares = f"top-1 {100 * results['val_top1']:.1f} %, mean per class {100 * results['val_mean_class_accuracy']:.1f} %"
+        best = f", validation {shares} ({results['val_protocol']})"
     print(f"trained {results['epoch']} epochs{best}; checkpoints in {output}")
     return 0
 
