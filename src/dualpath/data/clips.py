@@ -7,8 +7,9 @@ TestClips[index] ---------nothing random----------------> frames uint8 (V, T, C,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -117,6 +118,7 @@ class TrainClips(KeyedClips):
         flip: bool,
         seed: int,
         decoder: Decoder = "pyav",
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         """Keeps what it is given.
 
@@ -128,7 +130,9 @@ class TrainClips(KeyedClips):
             flip: whether clips may be mirrored: `transform.flips(classes)`.
             seed: of the run.
             decoder: see `read_frames`.
+            sizes: bytes of the files by name of the video when the training began: one of another size was replaced since.
         """
+        self.sizes = sizes or {}
         self.videos = tuple(videos)
         self.sampling = sampling
         self.transform = transform
@@ -150,6 +154,9 @@ class TrainClips(KeyedClips):
         """
         epoch, index = key
         video = self.videos[index]
+        if (size := self.sizes.get(video.name)) is not None and (now := _bytes(video.path)) not in (None, size):
+            told = f"was replaced after the training began: it had {size} bytes, now it has {now}"
+            raise VideoError(video.path, f"{told}; put the first one back, or train into another folder")
         rng = rng_for(self.seed, epoch, index)
         wanted = video.start + train_indices(_length(video), self.sampling, rng)
         # Scaled down while it is decoded, but so that the smallest (square) crop still has `size` pixels a side.
@@ -242,6 +249,14 @@ class TestClips(Dataset[Views]):
                 for clip in clips.unflatten(0, wanted.shape)
             ]
         )
+
+
+def _bytes(path: Path) -> int | None:
+    """Of a file; None for a folder of frames, a part of a shard and what is not there, which reading tells."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _length(video: Video) -> int:

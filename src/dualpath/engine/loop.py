@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from dualpath.data.batches import Course
-from dualpath.data.checking.known import write_known
+from dualpath.data.checking.known import read_known, write_known
+from dualpath.data.checking.records import stamp_of
 from dualpath.data.clips import KeyedClips, Lost, TrainClips
 from dualpath.data.kept import KeptClips
 from dualpath.data.loader import TrainBatch
@@ -77,6 +78,8 @@ class Run:
         self.videos: Sequence[Video] = manifest.split("train")
         self.schedule = make_schedule(len(self.videos), self.training)
         self.inner, self.device = model, device
+        before = read_known(output) if resume else None
+        self.sizes = {v.name: (before.stamps.get(v.name) if before else None) or stamp_of(v.path) for v in self.videos}
         self.clips = self._clips(kept)
         labels, classes = [video.label for video in self.videos], len(manifest.classes)
         weights = balanced_weights(labels, classes) if self.training.class_weights else None
@@ -128,7 +131,7 @@ class Run:
             for name in ("last", "best"):
                 mend_checkpoint(self.output / name)
         else:
-            write_known(self.output, self.manifest.videos, self.found.bad)
+            write_known(self.output, self.manifest, self.found.bad)
             self._save()  # from now on there is something to resume, whatever happens
         if self.schedule.epochs > self.epochs_before:
             self._extend()
@@ -242,6 +245,7 @@ class Run:
             flip=self.config.transform.flips(self.manifest.classes),
             seed=self.training.seed,
             decoder=self.config.views.decoder,
+            sizes={name: size for name, (size, _) in self.sizes.items() if size >= 0},
         )
         if kept is None:
             return clips
