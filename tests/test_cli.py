@@ -84,7 +84,8 @@ def test_a_run_as_a_user_sees_it(clips: Path, weights: Path, tmp_path: Path) -> 
     output = tmp_path / "run"
     out, err = run("train", clips, "--output", output, *flags(weights), "--epochs", 1)
     assert re.fullmatch(
-        r"trained 1 epoch, validation top-1 (\S+) % after the last \(segment-4, 1x1 views\), \1 % at most; best/ was picked "
+        r"trained 1 epoch, validation top-1 (\S+) %, mean per class \S+ % after the last \(segment-4, 1x1 views\), top-1 \1 % "
+        r"at most; best/ was picked "
         rf"on these very videos, so judge it on others; checkpoints in {re.escape(str(output))}\n",
         out,
     )

@@ -192,8 +192,11 @@ def _train(words: Sequence[str]) -> int:
     results = train(Path(options.data), output, config, resume=options.resume, checked=checked)
     told = f"trained {results['epoch']} epoch{'s' if results['epoch'] > 1 else ''}"
     if "val_top1" in results:
-        told += f", validation top-1 {100 * results['val_top1']:.1f} % after the last ({results['val_protocol']})"
-        told += f", {100 * results['best_top1']:.1f} % at most; best/ was picked on these very videos, so judge it on others"
+        shares = f"top-1 {100 * results['val_top1']:.1f} %, mean per class {100 * results['val_mean_class_accuracy']:.1f} %"
+        told += f", validation {shares} after the last ({results['val_protocol']})"
+        told += (
+            f", top-1 {100 * results['best_top1']:.1f} % at most; best/ was picked on these very videos, so judge it on others"
+        )
     print(f"{told}; checkpoints in {output}")
     return 0
 

@@ -11,7 +11,7 @@ import pytest
 from dualpath.data.checking.check import CHECK, QUARANTINE
 from dualpath.data.checking.known import VIDEOS, Known, read_checked, read_known, write_known
 from dualpath.data.checking.records import Record, appending, stamp_of
-from dualpath.data.manifest import Video
+from dualpath.data.manifest import Manifest, Video
 from dualpath.errors import DualPathError, VideoError
 from dualpath.video.inspect import inspect
 from videos import write_video
@@ -69,9 +69,16 @@ def test_a_run_keeps_what_it_began_with(tmp_path: Path) -> None:
     assert read_known(tmp_path) is None
     one = replace(video(tmp_path / "x", "a.mp4"), num_frames=9)
     (tmp_path / "a.mp4").write_text("content")
-    write_known(tmp_path, [one], {"b.mp4": "is empty (0 bytes)"})
+    manifest = Manifest(tmp_path, ("x", "y"), (one,), "class folders")
+    write_known(tmp_path, manifest, {"b.mp4": "is empty (0 bytes)"})
     known = read_known(tmp_path)
-    assert known == Known({"a.mp4": 9}, {"b.mp4": "is empty (0 bytes)"}, {"a.mp4": stamp_of(tmp_path / "a.mp4")})
+    stamps, labels = {"a.mp4": stamp_of(tmp_path / "a.mp4")}, {"a.mp4": ("x", "train", None, str(one.path))}
+    assert known == Known({"a.mp4": 9}, {"b.mp4": "is empty (0 bytes)"}, stamps, labels=labels)
+    gone = replace(manifest, videos=())
+    assert [(v.name, v.label, v.split, v.path) for v in known.completed(gone).videos] == [("a.mp4", 0, "train", one.path)]
+    assert known.completed(replace(gone, classes=("y", "z"))).videos == ()
+    more = replace(manifest, videos=(replace(one, name="new.mp4"),))
+    assert known.completed(more) == more
     (tmp_path / VIDEOS).write_text("[1]")
     with pytest.raises(DualPathError, match="is damaged"):
         read_known(tmp_path)
@@ -96,7 +103,7 @@ def test_a_check_counts_files_and_a_run_counts_segments(folder: Path, tmp_path: 
     broken = replace(second, path=folder.parent / "b.mp4", name="b.mp4[5:8]")
     assert edited.fits(broken)
     assert edited.why_bad(broken) == "is not a video but a text file"
-    write_known(tmp_path, [replace(segment, num_frames=4)], {})
+    write_known(tmp_path, Manifest(tmp_path, ("x",), (replace(segment, num_frames=4),), "csv"), {})
     again = read_known(tmp_path)
     assert again is not None
     assert again.counted(segment).num_frames == 4

@@ -1,11 +1,13 @@
 """Orders and parts: every sample once an epoch, over shards, batches and processes."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dualpath.data.batches import Course, RunBatches, train_batches
-from dualpath.data.orders import epoch_order, rank_batches, shard_groups, shard_order
+from dualpath.data.orders import balanced_draw, epoch_order, rank_batches, shard_groups, shard_order
 from dualpath.errors import DualPathError
 
 placements = st.lists(st.integers(0, 9), min_size=1, max_size=80)
@@ -80,12 +82,12 @@ def test_a_run_over_shards_resumes_anywhere(ranks):
     shards = [place % 20 for place in range(47)]
     for rank in range(ranks):
         course = Course(3, 3, rank=rank, ranks=ranks)
-        whole = list(train_batches(47, course, seed=5, shards=shards))
+        whole = list(train_batches([0] * 47, course, seed=5, shards=shards))
         an_epoch = len(whole) // 3
         for at in (0, 1, an_epoch - 1, an_epoch, 2 * an_epoch + 2):
             epoch, batch = divmod(at, an_epoch)
             assert course.after(at, 47) == Course(3, 3, first_epoch=epoch, first_batch=batch, rank=rank, ranks=ranks)
-            assert list(train_batches(47, course.after(at, 47), seed=5, shards=shards)) == whole[at:]
+            assert list(train_batches([0] * 47, course.after(at, 47), seed=5, shards=shards)) == whole[at:]
 
 
 @given(
@@ -94,13 +96,43 @@ def test_a_run_over_shards_resumes_anywhere(ranks):
 def test_the_rest_of_a_course(count, batch_size, epochs, first, done, ranks, data):
     ranks = min(ranks, max(1, count))
     course = Course(batch_size, epochs, first_batch=first, rank=data.draw(st.integers(0, ranks - 1)), ranks=ranks)
-    rest, whole = course.after(done, count), list(train_batches(count, course, seed=1))
-    assert list(train_batches(count, rest, seed=1)) == whole[done:] or first > course.an_epoch(count)
-    assert len(RunBatches(count, rest, 1, None)) == len(list(RunBatches(count, rest, 1, None)))
+    rest, whole = course.after(done, count), list(train_batches([0] * count, course, seed=1))
+    assert list(train_batches([0] * count, rest, seed=1)) == whole[done:] or first > course.an_epoch(count)
+    assert len(RunBatches([0] * count, rest, 1, None)) == len(list(RunBatches([0] * count, rest, 1, None)))
     assert rest.first_batch < max(1, rest.an_epoch(count))
 
 
 @pytest.mark.parametrize("wrong", ["num_epochs", "first_epoch", "first_batch", "batch_size", "rank"])
 def test_courses_that_cannot_be(wrong):
     with pytest.raises(DualPathError, match=r"cannot be|must be at least 0"):
-        Course(**({"batch_size": 1, "num_epochs": 1} | {wrong: -1}))
+        Course(**({"batch_size": 1, "num_epochs": 1} | {wrong: -1}))  # pyright: ignore[reportArgumentType]
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 0, 1, 2]), min_size=1, max_size=60), st.integers(0, 5))
+def test_a_balanced_draw_has_equally_many_of_each_class(labels, epoch):
+    drawn = balanced_draw(labels, seed=3, epoch=epoch)
+    assert drawn == balanced_draw(labels, seed=3, epoch=epoch)
+    assert len(drawn) == len(labels) == len(set(drawn))
+    counts = Counter(labels[sample] for sample, _ in drawn)
+    assert set(counts) == set(labels)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    times = Counter(sample for sample, _ in drawn)
+    for label in set(labels):
+        of_class = [times[sample] for sample, other in enumerate(labels) if other == label]
+        assert max(of_class) - min(of_class) <= 1
+    assert all({n for s, n in drawn if s == sample} == set(range(count)) for sample, count in times.items())
+
+
+def test_balanced_batches_resume_anywhere_and_repeat_no_clip():
+    labels, course = [0] * 20 + [1] * 2, Course(4, 3, balanced=True)
+    batches = list(train_batches(labels, course, seed=1))
+    keys = [key for batch in batches for key in batch]
+    assert len(keys) == len(set(keys)) == 66
+    assert [sum(labels[index] for _, index in keys[22 * e : 22 * (e + 1)]) for e in range(3)] == [11, 11, 11]
+    for done in (1, 5, 6, 7, 17):
+        assert list(train_batches(labels, course.after(done, 22), seed=1)) == batches[done:]
+    shards = [index // 5 for index in range(22)]
+    in_shards = [key for batch in train_batches(labels, course, seed=1, shards=shards) for key in batch]
+    assert sorted(in_shards) == sorted(keys)
+    plain = [key for batch in train_batches(labels, Course(4, 1), seed=1) for key in batch]
+    assert sorted(plain) == [(0, index) for index in range(22)]

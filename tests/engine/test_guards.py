@@ -13,6 +13,7 @@ from dualpath.engine.guards import (
     is_as_good,
     one_class_for_all,
     uneven_classes,
+    uneven_evaluation,
 )
 
 CHANCE = math.log(6)
@@ -80,3 +81,12 @@ def test_the_later_of_two_epochs_that_cannot_be_told_apart_is_taken() -> None:
     error = math.sqrt(0.8 * 0.2 / 10_000)  # 0.4 points
     assert is_as_good(0.8 - error, 0.8, 10_000)
     assert not is_as_good(0.8 - 1.1 * error, 0.8, 10_000)
+
+
+def test_an_accuracy_on_uneven_classes_is_not_left_alone() -> None:
+    sentence = uneven_evaluation([0] * 100 + [1] * 2, 0.95, 0.485, ["walk", "fall"])
+    assert sentence is not None
+    assert "100 videos of 'walk' and 2 of 'fall'" in sentence
+    assert "alone would be right in 98.0 %, so the mean per class, 48.5 %, says more than the top-1, 95.0 %" in sentence
+    assert uneven_evaluation([0] * 10 + [1] * 8, 0.9, 0.9, ["walk", "fall"]) is None
+    assert uneven_evaluation([0] * 10, 0.9, 0.9, ["walk", "fall"]) is None

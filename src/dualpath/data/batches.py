@@ -14,7 +14,7 @@ from pathlib import Path
 from dualpath.data.ahead import fetch_ahead
 from dualpath.data.clips import Key, TestClips
 from dualpath.data.manifest import Video
-from dualpath.data.orders import GROUP, epoch_order, rank_batches, shard_order
+from dualpath.data.orders import GROUP, balanced_draw, epoch_order, rank_batches, shard_order
 from dualpath.errors import DualPathError
 from dualpath.video.decoding.fetched import ORIGIN
 from dualpath.video.decoding.places import find_place
@@ -31,6 +31,7 @@ class Course:
         first_batch: within `first_epoch`, counted from 0.
         rank: of several processes, which one the batches are for, see `orders.rank_batches`.
         ranks: how many processes share an epoch.
+        balanced: an epoch has equally many clips of each class, see `orders.balanced_draw`, instead of each sample once.
     """
 
     batch_size: int
@@ -39,6 +40,7 @@ class Course:
     first_batch: int = 0
     rank: int = 0
     ranks: int = 1
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or not 0 <= self.rank < self.ranks:
@@ -62,27 +64,35 @@ class Course:
         return replace(self, first_epoch=epoch, first_batch=batch)
 
 
-def train_batches(count: int, course: Course, *, seed: int, shards: Sequence[int] | None = None) -> Iterator[list[Key]]:
+REPEAT = 1_000_000
+"""Added to the epoch of a key for each time that its sample came before in this epoch, so that its clips differ."""
+
+
+def train_batches(
+    labels: Sequence[int], course: Course, *, seed: int, shards: Sequence[int] | None = None
+) -> Iterator[list[Key]]:
     """Gives the batches of a run in order, from where `course` begins to the end of the last epoch.
 
     Args:
-        count: samples an epoch.
+        labels: of the samples of an epoch.
         course: which batches.
         seed: of the run.
         shards: of each sample, the number of the shard that it lies in: a few shards are visited at a time.
     """
     for epoch in range(course.first_epoch, course.num_epochs):
         source = {"seed": seed, "epoch": epoch}
-        order = epoch_order(count, **source) if shards is None else shard_order(shards, **source)
+        drawn = balanced_draw(labels, **source) if course.balanced else [(sample, 0) for sample in range(len(labels))]
+        lying = None if shards is None else [shards[sample] for sample, _ in drawn]
+        order = epoch_order(len(labels), **source) if lying is None else shard_order(lying, **source)
         for batch in course.epoch_of(order)[course.first_batch if epoch == course.first_epoch else 0 :]:
-            yield [(epoch, index) for index in batch]
+            yield [(epoch + REPEAT * drawn[place][1], drawn[place][0]) for place in batch]
 
 
 @dataclass(frozen=True)
 class RunBatches:
     """`train_batches` with a length, and iterable more than once, as DataLoader wants it; shards are fetched ahead."""
 
-    count: int
+    labels: Sequence[int]
     course: Course
     seed: int
     shards: Shards | None
@@ -94,11 +104,11 @@ class RunBatches:
 
     def _batches(self) -> Iterator[list[Key]]:
         numbers = None if self.shards is None else self.shards.numbers
-        return train_batches(self.count, self.course, seed=self.seed, shards=numbers)
+        return train_batches(self.labels, self.course, seed=self.seed, shards=numbers)
 
     def __len__(self) -> int:
         epochs = self.course.num_epochs - self.course.first_epoch
-        return max(0, epochs * self.course.an_epoch(self.count) - self.course.first_batch)
+        return max(0, epochs * self.course.an_epoch(len(self.labels)) - self.course.first_batch)
 
 
 @dataclass(frozen=True)

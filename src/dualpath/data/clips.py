@@ -7,8 +7,9 @@ TestClips[index] ---------nothing random----------------> frames uint8 (V, T, C,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -126,6 +127,7 @@ class TrainClips(KeyedClips):
         decoder: Decoder = "pyav",
         seconds: float = SECONDS,
         damaged: Damaged = "refuse",
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         """Keeps what it is given.
 
@@ -139,7 +141,9 @@ class TrainClips(KeyedClips):
             decoder: see `read_frames`.
             seconds: time limit for reading a video, to which comes 2 s a megabyte.
             damaged: see `read_frames`.
+            sizes: bytes of the files by name of the video when the training began: one of another size was replaced since.
         """
+        self.sizes = sizes or {}
         self.videos = tuple(videos)
         self.sampling = sampling
         self.transform = transform
@@ -163,6 +167,9 @@ class TrainClips(KeyedClips):
         """
         epoch, index = key
         video = self.videos[index]
+        if (size := self.sizes.get(video.name)) is not None and (now := _bytes(video.path)) not in (None, size):
+            told = f"was replaced after the training began: it had {size} bytes, now it has {now}"
+            raise VideoError(video.path, f"{told}; put the first one back, or train into another folder")
         if video.num_frames is None and self.damaged == "take":
             video = video.counted(probe(video.path, damaged="take").num_frames)
         rng = rng_for(self.seed, epoch, index)
@@ -271,6 +278,14 @@ class TestClips(Dataset[Views]):
             for clip in clips.unflatten(0, wanted.shape)
         ]
         return Views(index, video.label, torch.cat(views), damage=damage)
+
+
+def _bytes(path: Path) -> int | None:
+    """Of a file; None for a folder of frames, a part of a shard and what is not there, which reading tells."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _length(video: Video) -> int:

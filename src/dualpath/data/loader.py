@@ -59,7 +59,7 @@ def train_loader(dataset: KeyedClips, course: Course, *, workers: int = 0, pin_m
     # Not persistent: nothing but the pass itself then holds the workers, so they end with it, also when it raises.
     return ClipLoader(
         dataset,
-        batches=RunBatches(len(dataset), course, dataset.seed, found),
+        batches=RunBatches([video.label for video in dataset.videos], course, dataset.seed, found),
         collate=partial(_collate_clips, shape=dataset.shape),
         workers=workers,
         pin_memory=pin_memory,

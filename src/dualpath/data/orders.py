@@ -2,6 +2,7 @@
 
     epoch_order(n, seed, epoch)                any order of n samples
     shard_order(shards, seed, epoch)           the same where samples lie in shards: a few shards at a time
+    balanced_draw(labels, seed, epoch)         as many samples as there are, of each class as many
     rank_batches(order, rank, ranks)           one process's batches of an order
 
 An order depends on (seed, epoch) alone, so a run resumes in mid-epoch to the last digit, whatever the number of workers.
@@ -22,6 +23,27 @@ GROUP = 8
 def epoch_order(count: int, *, seed: int, epoch: int) -> list[int]:
     """Gives the order in which an epoch visits its `count` samples."""
     return _source(seed, epoch).permutation(count).tolist()
+
+
+def balanced_draw(labels: Sequence[int], *, seed: int, epoch: int) -> list[tuple[int, int]]:
+    """Draws as many samples as there are, of each class equally many (within one): (sample, how often it came before).
+
+    Of a large class other samples come in each epoch; those of a small one all come, and come again equally often (within
+    one).
+    """
+    source = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(2,)))
+    members: dict[int, list[int]] = {}
+    for sample, label in enumerate(labels):
+        members.setdefault(label, []).append(sample)
+    classes = sorted(members)
+    share, rest = divmod(len(labels), max(1, len(classes)))
+    larger = set(source.permutation(len(classes))[:rest].tolist())
+    drawn: list[tuple[int, int]] = []
+    for place, label in enumerate(classes):
+        rounds, more = divmod(share + (place in larger), len(members[label]))
+        drawn += [(sample, times) for times in range(rounds) for sample in members[label]]
+        drawn += [(members[label][at], rounds) for at in source.permutation(len(members[label]))[:more].tolist()]
+    return drawn
 
 
 def shard_order(shards: Sequence[int], *, seed: int, epoch: int, group: int = GROUP) -> list[int]:

@@ -47,7 +47,8 @@ def steady_train(
 
     def ahead(done: int) -> list[Key]:
         rest = course.after(done, len(dataset))
-        batches = train_batches(len(dataset), rest, seed=dataset.seed, shards=shards and shards.numbers)
+        labels = [video.label for video in dataset.videos]
+        batches = train_batches(labels, rest, seed=dataset.seed, shards=shards and shards.numbers)
         return [key for keys in islice(batches, _in_flight(workers)) for key in keys]
 
     return _steady(dataset, load, ahead, index=lambda key: key[1], workers=workers, stopped=stopped)

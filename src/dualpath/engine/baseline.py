@@ -55,6 +55,7 @@ class ProbeResult:
             groups for folds.
         strength: C.
         train_videos, val_videos: how many were looked at; unreadable ones are wrong.
+        mean_class: mean of the classes' accuracies on the validation videos; None if some of these could not be read.
     """
 
     top1: float | None
@@ -62,6 +63,7 @@ class ProbeResult:
     strength: float
     train_videos: int
     val_videos: int
+    mean_class: float | None = None
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -240,12 +242,15 @@ def fit_probe(probe: LinearProbe, train: Features, val: Features, *, seed: int) 
         probe.head.weight.copy_(weight)
         probe.head.bias.copy_(bias)
     count = len(val.labels) + val.unreadable
-    right = 0
+    right, mean_class = 0, None
     if len(val.labels):
         logits = probe.read_out(val.values).double() @ weight.T + bias
         right = int((logits.argmax(dim=1) == val.labels).sum())
+        hits = (logits.argmax(dim=1) == val.labels).double()
+        shares = [float(hits[val.labels == label].mean()) for label in val.labels.unique()]
+        mean_class = None if val.unreadable else sum(shares) / len(shares)
     top1 = right / count if count else None
-    return ProbeResult(top1, cv_top1, strength, len(labels), count)
+    return ProbeResult(top1, cv_top1, strength, len(labels), count, mean_class)
 
 
 def _probe(backbone: Backbone, classes: int, read_out: ReadOut, frames: int) -> LinearProbe:
@@ -279,7 +284,12 @@ def describe_baseline(results: Mapping[str, Mapping[str, Any]]) -> str:
         ("top1", "{val_videos} validation videos"),
         ("cv_top1", "{train_videos} training videos, cross-validated"),
     ):
-        shares = [f"{100 * result[key]:.1f} % ({words[name]})" for name, result in results.items() if result[key] is not None]
+        shares: list[str] = []
+        for name, result in results.items():
+            mean = result.get("mean_class") if key == "top1" else None
+            uneven = mean is not None and round(100 * mean, 1) != round(100 * (result[key] or 0.0), 1)
+            told = f"{words[name]}; mean per class {100 * mean:.1f} %" if mean is not None and uneven else words[name]
+            shares += [f"{100 * result[key]:.1f} % ({told})"] if result[key] is not None else []
         if shares:
             first = next(iter(results.values()))
             parts.append(f"{', '.join(shares)} of {what.format(**first)}")

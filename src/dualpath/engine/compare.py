@@ -208,6 +208,7 @@ def _run_all(
                 store.done(job)
                 took = f"{time.monotonic() - began:.0f} s"
                 found[job.folder] = result
-            print(f"{name:<24} top-1 {100 * result.top1:5.1f} % of {result.videos} videos, {took}", file=sys.stderr)
+            mean = "" if result.mean_class is None else f", mean per class {100 * result.mean_class:5.1f} %"
+            print(f"{name:<24} top-1 {100 * result.top1:5.1f} %{mean} of {result.videos} videos, {took}", file=sys.stderr)
             bar.update(sum(steps[: place + 1]))
     return found

@@ -56,6 +56,9 @@ class TrainConfig:
             it back to 0.
         clip_grad: largest norm of the gradient; 0 leaves it as it is.
         label_smoothing: share of the target spread over all classes.
+        class_weights: balanced multiplies the loss of a clip by n / (k * count), for n training videos of k classes and count
+            of its own class, so that rare classes weigh as much as frequent ones.
+        class_sampling: balanced shows equally many clips of each class in an epoch, which has as many as before.
         val_fraction: share of the training videos kept for validation where the data has no split of its own.
         baseline: measure first what linear classifiers on frozen features reach.
         eval_every: epochs between validations, by default such that there are at most 30; the last epoch is always validated,
@@ -84,6 +87,8 @@ class TrainConfig:
     warmup_epochs: float | None = None
     clip_grad: float = 1.0
     label_smoothing: float = 0.1
+    class_weights: Literal["balanced"] | None = None
+    class_sampling: Literal["balanced"] | None = None
     val_fraction: float = 0.2
     baseline: bool = True
     eval_every: int | None = None
@@ -115,6 +120,8 @@ class TrainConfig:
             if value is not None and not 0 < value < math.inf:
                 raise DualPathError(f"{name} is {value}, but it must be a number above 0")
         check_workers(self.workers)
+        if self.class_weights and self.class_sampling:
+            raise DualPathError("class_weights and class_sampling both make rare classes count more; give one of them")
 
     @property
     def peak_lr(self) -> float | None:

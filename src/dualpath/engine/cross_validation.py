@@ -222,7 +222,8 @@ def _run_all(jobs: Sequence[Job], output: Path, steps: Sequence[int]) -> list[Fo
                 assert result is not None, f"{job.folder} has no result"
                 took = f"{time.monotonic() - began:.0f} s"
             videos = len(result.evaluation.videos)
-            print(f"{job.name}: top-1 {100 * result.top1:5.1f} % of {videos} videos, {took}", file=sys.stderr)
+            mean = f"mean per class {100 * result.evaluation.mean_class_accuracy():5.1f} %"
+            print(f"{job.name}: top-1 {100 * result.top1:5.1f} %, {mean} of {videos} videos, {took}", file=sys.stderr)
             bar.update(sum(steps[: index + 1]))
             results.append(result)
     return results

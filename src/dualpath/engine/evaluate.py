@@ -18,6 +18,7 @@ from dualpath.data.formats.base import Tally
 from dualpath.data.loader import ViewBatch
 from dualpath.data.manifest import Video
 from dualpath.data.steady import steady_test
+from dualpath.engine.guards import uneven_evaluation
 from dualpath.engine.origin import Origin
 from dualpath.engine.predict import VideoClassifier
 from dualpath.files import csv_cell, write_whole
@@ -83,16 +84,23 @@ class Evaluation:
         matrix = self.confusion()
         return {name: float(matrix[i, i] / matrix[i].sum()) if matrix[i].sum() else None for i, name in enumerate(self.classes)}
 
+    def mean_class_accuracy(self) -> float:
+        """The mean of the accuracies of the classes that there are videos of."""
+        return float(np.mean([value for value in self.per_class().values() if value is not None]))
+
+    def out_of_balance(self) -> str | None:
+        """A sentence where the accuracy says more of the largest class than of the others."""
+        return uneven_evaluation(self.labels.tolist(), self.top(1), self.mean_class_accuracy(), self.classes)
+
     def summary(self) -> dict[str, Any]:
         """All figures as plain values for JSON."""
         per_class = self.per_class()
-        present = [value for value in per_class.values() if value is not None]
         return {
             "videos": len(self.videos),
             "protocol": self.protocol,
             "top1": self.top(1),
             "top5": self.top(5),
-            "mean_class_accuracy": float(np.mean(present)),
+            "mean_class_accuracy": self.mean_class_accuracy(),
             "per_class": per_class,
             "classes": list(self.classes),
             "confusion": self.confusion().tolist(),

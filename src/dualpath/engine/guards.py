@@ -99,7 +99,23 @@ def uneven_classes(labels: Sequence[int], classes: Sequence[str]) -> str | None:
         return None
     return (
         f"'{classes[largest]}' has {most} training videos and '{classes[smallest]}' {least}: answering '{classes[largest]}' "
-        f"alone would be right in {100 * most / len(labels):.0f} % of them, so look at the mean class accuracy too"
+        f"alone would be right in {100 * most / len(labels):.0f} % of them, so look at the mean class accuracy too; "
+        "--class_weights balanced or --class_sampling balanced make rare classes count as much"
+    )
+
+
+def uneven_evaluation(labels: Sequence[int], top1: float, mean_class: float, classes: Sequence[str]) -> str | None:
+    """A sentence if an accuracy on such videos says more of the largest class than of the others."""
+    counts = Counter(labels)
+    if len(counts) < 2:
+        return None
+    (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
+    if most < UNEVEN * least:
+        return None
+    return (
+        f"the classes are out of balance, {most} videos of '{classes[largest]}' and {least} of '{classes[smallest]}': "
+        f"answering '{classes[largest]}' alone would be right in {100 * most / len(labels):.1f} %, so the mean per class, "
+        f"{100 * mean_class:.1f} %, says more than the top-1, {100 * top1:.1f} %"
     )
 
 

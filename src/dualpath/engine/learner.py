@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -52,8 +53,18 @@ class Learner:
         optimizer: AdamW; its weight decay is on matrices only.
     """
 
-    def __init__(self, model: nn.Module, training: TrainConfig, device: torch.device) -> None:
-        """Makes the optimizer; where the settings name no learning rate, the first step measures one for each tensor."""
+    def __init__(
+        self, model: nn.Module, training: TrainConfig, device: torch.device, *, class_weights: Sequence[float] | None = None
+    ) -> None:
+        """Makes the optimizer; where the settings name no learning rate, the first step measures one for each tensor.
+
+        Args:
+            model: to be trained.
+            training: the settings.
+            device: where it is.
+            class_weights: what the loss of a clip of each class is multiplied by; all the same where there are none.
+        """
+        self._weights = None if class_weights is None else torch.tensor(class_weights, device=device)
         self.training, self.device, self.model = training, device, model
         self.rates: dict[str, float] | None = None
         self._fabric = Fabric(accelerator=device.type, devices=1, precision="32-true")
@@ -114,6 +125,8 @@ class Learner:
             for frames, labels in zip(pieces, micro.labels.tensor_split(len(pieces)), strict=True):
                 logits = self._wrapped(frames.to(self.device, non_blocking=True))
                 losses = losses_of(logits, labels.to(self.device), smoothing=self.training.label_smoothing)
+                if self._weights is not None:
+                    losses = losses * self._weights[labels.to(self.device)]
                 finite = torch.isfinite(losses.detach()).cpu()
                 if not finite.all():
                     places = (~finite).nonzero()[:, 0] + first
@@ -150,3 +163,12 @@ def _groups(model: nn.Module, training: TrainConfig) -> list[dict[str, Any]]:
 def losses_of(logits: Float[Tensor, "b k"], labels: Int64[Tensor, " b"], *, smoothing: float) -> Float[Tensor, " b"]:
     """Cross-entropy of each clip; `smoothing` is the share of the label that is spread over all classes."""
     return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+
+
+def balanced_weights(labels: Sequence[int], num_classes: int) -> list[float]:
+    """For each class n / (k * count), so that all weigh the same in the loss, whose scale stays: n labels of k classes.
+
+    A class without labels has the weight 0 and is not counted.
+    """
+    counts = Counter(labels)
+    return [len(labels) / (len(counts) * counts[label]) if counts[label] else 0.0 for label in range(num_classes)]

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from dualpath.data.batches import Course
-from dualpath.data.checking.known import write_known
+from dualpath.data.checking.known import read_known, write_known
+from dualpath.data.checking.records import stamp_of
 from dualpath.data.clips import KeyedClips, Lost, TrainClips
 from dualpath.data.kept import KeptClips
 from dualpath.data.loader import TrainBatch
@@ -29,7 +30,7 @@ from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoi
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.guards import LossWatch, few_videos, is_as_good, one_class_for_all, uneven_classes
-from dualpath.engine.learner import Learner, Micro, NotFiniteError
+from dualpath.engine.learner import Learner, Micro, NotFiniteError, balanced_weights
 from dualpath.engine.log import Log
 from dualpath.engine.origin import describe_origin
 from dualpath.engine.plan import Plan, describe
@@ -79,8 +80,12 @@ class Run:
         self.videos: Sequence[Video] = manifest.split("train")
         self.schedule = make_schedule(len(self.videos), self.training)
         self.inner, self.device = model, device
+        before = read_known(output) if resume else None
+        self.sizes = {v.name: (before.stamps.get(v.name) if before else None) or stamp_of(v.path) for v in self.videos}
         self.clips = self._clips(kept)
-        self.learner = Learner(model, self.training, device)
+        labels, classes = [video.label for video in self.videos], len(manifest.classes)
+        weights = balanced_weights(labels, classes) if self.training.class_weights else None
+        self.learner = Learner(model, self.training, device, class_weights=weights)
         digest = fingerprint(manifest)
         data = {"videos": len(manifest.videos), "classes": list(manifest.classes), DATA: digest}
         self.settings = json.dumps(warm_start_settings(start) | config.settings() | data)
@@ -90,7 +95,8 @@ class Run:
         self.last_saved = time.monotonic()
         self.step_seconds = self.waited_seconds = 0.0  # of the last step; it begins with waiting for its clips
         self.stop_signal: int | None = None
-        self.record = Record(output, data=digest, resume=resume, start=start)
+        told = None if weights is None else dict(zip(manifest.classes, weights, strict=True))
+        self.record = Record(output, data=digest, resume=resume, start=start, class_weights=told)
         readable = manifest.split("val")
         self.val: tuple[Video, ...] = readable + found.wrong
         self.bad_val = {len(readable) + i: found.bad[video.name] for i, video in enumerate(found.wrong)}
@@ -127,7 +133,7 @@ class Run:
             for name in ("last", "best"):
                 mend_checkpoint(self.output / name)
         else:
-            write_known(self.output, self.manifest.videos, self.found.bad)
+            write_known(self.output, self.manifest, self.found.bad)
             self._save()  # from now on there is something to resume, whatever happens
         if self.schedule.epochs > self.epochs_before:
             self._extend()
@@ -243,6 +249,7 @@ class Run:
             decoder=self.config.views.decoder,
             seconds=self.config.views.seconds,
             damaged=self.config.views.damaged,
+            sizes={name: size for name, (size, _) in self.sizes.items() if size >= 0},
         )
         if kept is None:
             return clips
@@ -266,6 +273,7 @@ class Run:
                 self.schedule.epochs,
                 first_epoch=self.position.epoch,
                 first_batch=self.position.batch,
+                balanced=self.training.class_sampling is not None,
             ),
             workers=self.workers,
             pin_memory=self.device.type == "cuda",

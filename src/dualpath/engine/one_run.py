@@ -223,6 +223,7 @@ class RunResult:
         machine: in words.
         shared_clips: the runs of the seed that came before have decoded clips for it, or it has for those that follow.
         fold: as of the job.
+        mean_class: mean of the accuracies of the classes.
     """
 
     seed: int
@@ -244,6 +245,7 @@ class RunResult:
     machine: str
     shared_clips: bool = False
     fold: int | None = None
+    mean_class: float | None = None
 
     @property
     def top1(self) -> float:
@@ -273,6 +275,7 @@ def read_result(folder: Path, *, split: Split, seed: int) -> RunResult | None:
             right=sum(row[label] for label, row in enumerate(confusion)),
             undecodable=len(evaluation["undecodable"]),
             protocol=evaluation["protocol"],
+            mean_class=evaluation.get("mean_class_accuracy"),
             versions=record["versions"],
             step_seconds=statistics.median(line["seconds"] - line["waited"] for line in steps),
             waited_seconds=statistics.median(line["waited"] for line in steps),

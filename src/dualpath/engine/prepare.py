@@ -55,6 +55,7 @@ def read_data(
     val_fraction: float | None = None,
     told: set[str] | None = None,
     open_files: bool = True,
+    before: Known | None = None,
 ) -> Manifest:
     """Reads the labels of what a run learns from, and tells what the user should know of them.
 
@@ -64,6 +65,7 @@ def read_data(
         val_fraction: instead of the run's own.
         told: warnings that are not told again; those of these data are put into it.
         open_files: whether files may be looked into, for segments that are listed in seconds.
+        before: what a run began with that is resumed: files that were deleted since are skipped, as in training, and no error.
 
     Raises:
         DataError: with all problems; or there is nothing to learn from.
@@ -76,7 +78,9 @@ def read_data(
         format=config.data.format,
         fold=config.data.split,
         held_out=config.held_out,
+        strict=before is None,
     )
+    manifest = before.completed(manifest) if before is not None else manifest
     if not manifest.split("train"):
         raise DataError(data, [f"has no training videos ({manifest.census_words()})"])
     if config.held_out is not None:  # a cross-validation has no use for the test videos
@@ -208,10 +212,11 @@ def _sort_out(
                 bad[video.name] = problem.reason
         elif trust:  # read whole when it was prepared
             videos.append(video)
+        elif resumed and known is not None and video.name in known.frames:  # broken, deleted or replaced: met in training
+            _ = next(counted) if id(video) not in refused else None
+            videos.append(known.counted(video))
         elif id(video) not in refused:
             videos.append(next(counted))
-        elif resumed and known is not None and video.name in known.frames:
-            videos.append(known.counted(video))
         else:
             bad[video.name] = refused[id(video)]
     if bad and not resumed:

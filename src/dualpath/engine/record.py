@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Record:
         data: `fingerprint` of what it learns from.
         resume: earlier sessions count.
         start: the checkpoint that it begins with, if any.
+        class_weights: of the loss, by class, if they are not all the same.
 
     Attributes:
         skipped: reason by name of the videos that gave no clip in this session: what was mended since the last one does not
@@ -42,7 +44,16 @@ class Record:
         extensions: when the run was made longer: `step` optimizer steps were done, of `epochs_before` epochs, now `epochs`.
     """
 
-    def __init__(self, run: Path, *, data: str, resume: bool, start: WarmStart | None = None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *,
+        data: str,
+        resume: bool,
+        start: WarmStart | None = None,
+        class_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self._class_weights = class_weights
         self._path, self._data, self._start = run / RECORD, data, start
         self._earlier = self._read() if resume else {}
         self.skipped: dict[str, str] = {}
@@ -64,6 +75,7 @@ class Record:
             "command": sys.argv,
             "protocol": describe_protocol(config.sampling, config.views),
             "settings": config.settings(),
+            "class_weights": self._class_weights,
             "extensions": self.extensions,
             "init_from": None if self._start is None else self._start.record(manifest.classes),
             "data": {

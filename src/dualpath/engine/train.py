@@ -77,7 +77,8 @@ def train(
         if resume and training.epochs is None:  # as many as it has, however they were asked for
             training = replace(training, epochs=read_position(output)[0].epochs)
             config = replace(config, training=training)
-        manifest = read_data(data, config)
+        before = read_known(output) if resume else None
+        manifest = read_data(data, config, before=before)
         classes, dtype = len(manifest.classes), frozen_dtype(training.precision, device)
         sketch = draft(config, num_classes=classes, dtype=dtype)
         plan = make_plan(sketch, num_frames=config.sampling.num_frames, fused=device.type != "cpu")
@@ -93,7 +94,7 @@ def train(
         model = model.to(device)
         if training.precision == "int8":
             train_in_int8(model)
-        found = usable(manifest, config, checked=checked, before=read_known(output) if resume else None)
+        found = usable(manifest, config, checked=checked, before=before)
         run = Run(output, config, found, model, plan, device, resume=resume, kept=kept, start=start)
         return run.go()
 

@@ -146,6 +146,7 @@ def evaluate_data(asked: Judged, *, shuffle_frames: bool = False) -> tuple[Evalu
     evaluation = replace(evaluation, data=chosen.data, origin=origin)
     target = asked.output or chosen.folder / f"evaluation-{chosen.split}{'-shuffled' if shuffle_frames else ''}"
     evaluation.write(target)
+    _tell_balance(evaluation)
     return evaluation, target
 
 
@@ -167,7 +168,13 @@ def worth_data(asked: Judged) -> tuple[Worth, Path]:
             progress=bar.tell,
             bad=chosen.bad,
         )
+    _tell_balance(worth.in_order)
     return worth.with_data(chosen.data), target
+
+
+def _tell_balance(evaluation: Evaluation) -> None:
+    if sentence := evaluation.out_of_balance():
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _with_known(videos: Sequence[Video], known: Known) -> tuple[tuple[Video, ...], dict[int, str]]:

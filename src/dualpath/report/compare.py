@@ -103,6 +103,7 @@ def _run_json(run: RunResult) -> dict[str, Any]:
         **({} if run.fold is None else {"fold": run.fold}),
         "top1": run.top1,
         "top1_interval95": list(wilson(run.right, run.videos)),
+        "mean_class_accuracy": run.mean_class,
         "videos": run.videos,
         "right": run.right,
         "undecodable": run.undecodable,

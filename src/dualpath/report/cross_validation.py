@@ -112,7 +112,10 @@ def cross_validation_table(result: CrossValidation) -> str:
         f"top-1 {mean:.1f} ± {spread:.1f} %: mean and standard deviation of {len(result.folds)} folds",
         f"top-1 {100 * right / count:.1f} % of all {count} videos ({right} right), 95 % interval {100 * low:.1f} to "
         f"{100 * high:.1f} %; {pooled.protocol}",
+        f"mean per class {100 * pooled.mean_class_accuracy():.1f} % of all {count} videos",
     ]
+    if sentence := pooled.out_of_balance():
+        lines.append(f"warning: {sentence}")
     if pooled.failures:
         lines.append(f"{len(pooled.failures)} of them could not be decoded and counted as wrong:")
         lines += [f"  {pooled.videos[index].name} {reason}" for index, reason in pooled.failures.items()]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from dualpath.data.checking.check import CHECK, QUARANTINE
 from dualpath.data.checking.records import FILES, Stamp, read_records, stamp_of
-from dualpath.data.manifest import Video
+from dualpath.data.manifest import Manifest, Split, Video
 from dualpath.errors import DualPathError, VideoError
 from dualpath.files import cell_text, write_whole
 from dualpath.video.decoding.places import Damaged
@@ -31,6 +32,7 @@ class Known:
         stamps: size and time of change of those that were looked at.
         of_files: whether files are known, as a whole, rather than the videos that are segments of them.
         damaged: what of usable files could not be decoded.
+        labels: (class, split, group, path) of the videos that a run began with.
     """
 
     frames: Mapping[str, int]
@@ -38,6 +40,25 @@ class Known:
     stamps: Mapping[str, Stamp]
     of_files: bool = False
     damaged: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str, Split, str | None, str]] = field(default_factory=dict)
+
+    def completed(self, manifest: Manifest) -> Manifest:
+        """The data as the run began with them: a file that was deleted since is still one of its videos.
+
+        Otherwise the validation share would be another one too. Where classes or files were added nothing is changed.
+        """
+        names = {video.name for video in manifest.videos}
+        index = {name: label for label, name in enumerate(manifest.classes)}
+        gone = [name for name in self.labels if name not in names]
+        if not gone or not names <= self.labels.keys() | self.bad.keys():
+            return manifest
+        if any(label not in index for label, *_ in self.labels.values()):
+            return manifest
+        videos = [replace(v, split=self.labels[v.name][1]) if v.name in self.labels else v for v in manifest.videos]
+        for name in gone:
+            label, split, group, path = self.labels[name]
+            videos.append(Video(Path(path), name, index[label], split, group))
+        return replace(manifest, videos=tuple(sorted(videos, key=lambda video: video.name)))
 
     def fits(self, video: Video) -> bool:
         """Whether this file is known, and is still the same."""
@@ -94,9 +115,13 @@ def read_checked(folder: Path, *, damaged: Damaged = "refuse") -> Known:
     return Known(frames, bad, {name: record.stamp for name, record in records.items()}, of_files=True, damaged=harmed)
 
 
-def write_known(folder: Path, videos: Sequence[Video], bad: Mapping[str, str]) -> None:
+def write_known(folder: Path, manifest: Manifest, bad: Mapping[str, str]) -> None:
     """Keeps in a run's folder what it starts with: it resumes with the same videos even if one has gone bad since."""
-    told = {video.name: {"frames": video.num_frames, "stamp": stamp_of(video.path)} for video in videos}
+    told: dict[str, dict[str, Any]] = {
+        video.name: {"frames": video.num_frames, "stamp": stamp_of(video.path)}
+        | {"label": manifest.classes[video.label], "split": video.split, "group": video.group, "path": str(video.path)}
+        for video in manifest.videos
+    }
     told |= {name: {"bad": reason} for name, reason in bad.items()}
     write_whole(folder / VIDEOS, json.dumps(told) + "\n")
 
@@ -114,6 +139,11 @@ def read_known(folder: Path) -> Known | None:
         told = json.loads(path.read_text())
         frames = {name: int(one["frames"]) for name, one in told.items() if one.get("frames") is not None}
         stamps = {name: (int(told[name]["stamp"][0]), int(told[name]["stamp"][1])) for name in frames}
-        return Known(frames, {name: str(one["bad"]) for name, one in told.items() if "bad" in one}, stamps)
+        labels = {  # of segments not: their frames are not those of a file
+            name: (one["label"], one["split"], one["group"], one["path"])
+            for name, one in told.items()
+            if "label" in one and not name.endswith("]")
+        }
+        return Known(frames, {name: str(one["bad"]) for name, one in told.items() if "bad" in one}, stamps, labels=labels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
         raise DualPathError(f"{path} is damaged ({problem!r}); delete it, and the videos are read again") from problem
