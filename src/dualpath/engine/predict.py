@@ -5,6 +5,7 @@ file --decode--> frames --sample--> views --model--> logits --softmax, mean over
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,34 @@ from dualpath.video.decode import probe, read_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
 from dualpath.video.transforms import test_transform
+
+
+class _Process:
+    """What is known of this process: a fork copies a model, but not the threads that it computes with.
+
+    Attributes:
+        loaded: a model was loaded here, with torch's threads.
+        forked: from a process in which that was so: torch would wait for ever for threads that are not there.
+    """
+
+    loaded = forked = False
+
+    @classmethod
+    def after_fork(cls) -> None:
+        cls.forked = cls.forked or cls.loaded
+
+    @classmethod
+    def check(cls) -> None:
+        """Raises DualPathError in a forked process, unless it computes with one thread."""
+        if cls.forked and torch.get_num_threads() > 1:
+            raise DualPathError(
+                "this process was forked after a model had been loaded, and torch's threads do not survive that; start "
+                'processes (of a DataLoader too) with multiprocessing_context="spawn" and load the model there, or call '
+                "torch.set_num_threads(1) in them first"
+            )
+
+
+os.register_at_fork(after_in_child=_Process.after_fork)
 
 if TYPE_CHECKING:
     from dualpath.engine.explanation import Explanation
@@ -111,6 +140,7 @@ class VideoClassifier:
 
     def read_clips(self, path: str | Path, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the file."""
+        _Process.check()
         info = probe(path)
         wanted = self.spec.sampling.num_frames
         if info.num_frames < wanted and not self._told_short:
@@ -134,6 +164,7 @@ class VideoClassifier:
     @torch.inference_mode()
     def score_views(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "b k"]:
         """Views of videos to scores: softmax of each view, mean over a video's views, on the CPU."""
+        _Process.check()
         clips = in_pieces(views.flatten(0, 1), self.model, self.device, together=views.shape[1])
         scores = over_views(torch.cat([self._video_model(piece.to(self.device)) for piece in clips]), views.shape[1])
         if not scores.isfinite().all():
@@ -172,6 +203,8 @@ def load(
         DualPathError: missing or damaged checkpoint, another backbone or one that cannot be shared, a protocol whose clips
             do not suit the method.
     """
+    _Process.check()
+    _Process.loaded = True
     shared = backbone.backbone if isinstance(backbone, VideoClassifier) else backbone
     if shared is not None and weights is not None:
         raise DualPathError(f"weights {weights} and a backbone are given; the backbone has its weights: leave one of them out")
