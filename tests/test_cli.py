@@ -22,6 +22,7 @@ import dualpath
 from dualpath.cli import main
 from dualpath.data.checking import check
 from dualpath.engine import prepare
+from dualpath.engine.record import Record
 from dualpath.engine.recorded import read_summary
 from dualpath.nn import hub
 from dualpath.video.decode import probe
@@ -639,3 +640,49 @@ def test_predict_tells_short_files_once(trained: Path, tmp_path: Path, capsys: p
     short = [str(write_clip(tmp_path / f"{i}.mp4", "red", seed=i, frames=2)) for i in range(3)]
     assert main(["predict", str(trained), *short]) == 0
     assert capsys.readouterr().err.count("its last one is repeated") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train DATA --output OUT --seed 18446744073709551616", "seed is 18446744073709551616, but it must be at most 92233"),
+        ("train DATA --output OUT --bottleneck 1000000000000", "bottleneck is 1000000000000, but it must be at most 65536"),
+        ("train DATA --output OUT --num_frames 1000000000000000", "num_frames is 1000000000000000, but it must be at most"),
+        ("train DATA --output OUT --views 999999x1", "num_clips is 999999, but it must be at most 1000"),
+        ("train DATA --output OUT --label_smoothing 1", "label_smoothing is 1.0, but it must be at least 0 and below 1"),
+        ("train DATA --output OUT --workers -2", "workers is -2, but it must be 0 or more, or -1"),
+        ("train DATA --output OUT --model_args depth=1000000000", "model_args depth=1000000000 is beyond all use"),
+        ("evaluate DATA DATA --workers -2", "workers is -2, but it must be 0 or more, or -1"),
+        ("train DATA --output LONG", "cannot be a folder (File name too long); give another one"),
+        ("draw --output LONG", "cannot be a folder (File name too long); give another one"),
+        ("predict LONG x.mp4", "could not be read or written (File name too long)"),
+        ("draw --output OUT --seed -1", "seed is -1, but it must be 0 or more"),
+        ("train DATA --output OUT --method=", "unknown method ''"),
+        ("train DATA --output OUT --weights=", "--weights has an empty value; give one, or leave it out"),
+        ("train EMPTY --output OUT", "one of the words is empty (''); leave it out"),
+        ("train --dry_run --num_classes 1000000000000", "num_classes is 1000000000000, but it must be at most 1000000"),
+    ],
+)
+def test_words_beyond_all_use(words: str, said: str, clips: Path, tmp_path: Path, refused: Refused) -> None:
+    names: dict[str, object] = {"DATA": clips, "OUT": tmp_path / "out", "LONG": "x" * 300, "EMPTY": ""}
+    assert said in refused(*(names.get(word, word) for word in words.split()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_nested_too_deeply(tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "adapter_config.json").write_text("[" * 10**6)
+    assert "adapter_config.json is damaged (RecursionError" in refused("predict", tmp_path, "x.mp4")
+
+
+def test_a_record_of_wrong_types_is_no_traceback(trained: Path, tmp_path: Path, refused: Refused) -> None:
+    for name, value in (("plan", {"gmacs": "many"}), ("data", {"counts": [1]}), ("baseline", {"mean": 3})):
+        run = Path(shutil.copytree(trained, tmp_path / name))
+        record = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(record | {name: value}))
+        code = main(["report", str(run), "--mistakes", "0"])
+        assert code in (0, 2)
+        if code == 2:
+            refused("report", run, "--mistakes", "0")
+    (tmp_path / "run.json").write_text(json.dumps({"baseline": {"mean": 3}, "skipped": [1], "memory": {"a": 1}}))
+    record = Record(tmp_path, data="", resume=True)
+    assert (record.baseline, record.skipped_before, record.extensions) == ({}, {}, [])

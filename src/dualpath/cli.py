@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -99,10 +100,25 @@ def _main(words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        if problem.errno not in _OUTSIDE:
             raise
-        print(f"dualpath: {problem.filename or 'a file'} could not be written ({problem.strerror})", file=sys.stderr)
+        print(f"dualpath: {problem.filename or 'a file'} could not be read or written ({problem.strerror})", file=sys.stderr)
         return 2
+    except RecursionError:
+        print("dualpath: a file is nested too deeply to be read; mend it or leave it out", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as problem:
+        if isinstance(problem, RuntimeError) and not re.search(r"can't allocate memory|not enough memory", str(problem)):
+            raise
+        print("dualpath: the memory does not suffice; ask for less: a smaller batch, fewer frames or views", file=sys.stderr)
+        return 2
+
+
+_OUTSIDE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ENOENT, errno.ENODEV, errno.EINVAL),
+)
+"""What a path or a disk can be to blame for."""
 
 
 def _parser(verb: str, description: str, *, words: str = "") -> Parser:

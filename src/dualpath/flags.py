@@ -184,6 +184,8 @@ class Parser(ArgumentParser):
         while position < len(words):
             word = words[position]
             position += 1
+            if not word:
+                raise DualPathError("one of the words is empty (''); leave it out")
             if not word.startswith("--") or word == "--":
                 plain.append(word)
                 continue
@@ -194,6 +196,8 @@ class Parser(ArgumentParser):
                 position += 1
             elif kind is bool and not equals:
                 equals, value = "=", "true"
+            if equals and not value:
+                raise DualPathError(f"{flag} has an empty value; give one, or leave it out")
             # In one word with its flag, a value may begin with a minus.
             plain.append(flag + equals + (value if kind is None else _plain_value(value, kind)))
         return plain
@@ -270,7 +274,8 @@ def fill(config: type[T], options: Namespace) -> T:
 
 def chosen_method(words: Sequence[str], settings: Mapping[str, str], *, default: str = "dualpath") -> str:
     """The last --method among the words, else the file's, else the default: the paper's own."""
-    return chosen("method", words, settings) or default
+    given = chosen("method", words, settings)
+    return default if given is None else given
 
 
 def chosen(name: str, words: Sequence[str], settings: Mapping[str, str]) -> str | None:

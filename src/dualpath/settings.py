@@ -15,8 +15,8 @@ MOST = 10**6
 """No whole number of any use is larger, where nothing else is said."""
 MOST_SEED = 2**63 - 1
 """As far as all generators go."""
-MOST_FRAMES, MOST_VIEWS, MOST_PIXELS, WIDEST, MOST_WORKERS = 10_000, 1000, 4096, 65_536, 1024
-"""Of a clip; of a video, in time and in space; of a picture's side; of what methods add; processes that decode."""
+MOST_FRAMES, MOST_VIEWS, MOST_PIXELS, WIDEST, MOST_WORKERS, MOST_LAYERS = 10_000, 1000, 4096, 65_536, 1024, 1000
+"""Of a clip; of a video, in time and in space; of a picture's side; of what methods add; processes that decode; layers."""
 
 
 def check_fields(config: Any, **most: int) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,34 @@ def test_scores_that_are_no_numbers_are_an_error(trained: Path, clips: Path) -> 
         broken.predict(videos[0].path)
     with pytest.raises(DualPathError, match=r"scores are no numbers \(NaN\)"):  # and no video that cannot be decoded
         evaluate(broken, videos, batch_size=4, workers=0)
+
+
+FORKED = """
+import os, sys
+import torch
+import dualpath
+from dualpath.errors import DualPathError
+
+torch.set_num_threads(2)
+model = dualpath.load(sys.argv[1], precision="fp32")
+model.predict(sys.argv[2])
+for threads in (2, 1):
+    if os.fork() == 0:
+        torch.set_num_threads(threads)
+        code = 10
+        try:
+            model.predict(sys.argv[2])
+        except DualPathError as problem:
+            code = 11 if "was forked after a model had been loaded" in str(problem) else 12
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+def test_a_forked_process_is_told_so_and_does_not_hang(trained: Path, clips: Path) -> None:
+    words = [sys.executable, "-c", FORKED, str(trained), str(clips / "val" / "red" / "0.mp4")]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert told.stdout.split() == ["11", "10"], told.stderr
 
 
 def test_run_folder_means_its_best(trained: Path, clips: Path, model: VideoClassifier) -> None:

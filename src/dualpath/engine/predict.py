@@ -5,6 +5,7 @@ file --decode--> frames --sample--> views --model--> logits --softmax, mean over
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +31,34 @@ from dualpath.video.in_memory import Frames, as_videos, pick_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
 from dualpath.video.transforms import test_transform
+
+
+class _Process:
+    """What is known of this process: a fork copies a model, but not the threads that it computes with.
+
+    Attributes:
+        loaded: a model was loaded here, with torch's threads.
+        forked: from a process in which that was so: torch would wait for ever for threads that are not there.
+    """
+
+    loaded = forked = False
+
+    @classmethod
+    def after_fork(cls) -> None:
+        cls.forked = cls.forked or cls.loaded
+
+    @classmethod
+    def check(cls) -> None:
+        """Raises DualPathError in a forked process, unless it computes with one thread."""
+        if cls.forked and torch.get_num_threads() > 1:
+            raise DualPathError(
+                "this process was forked after a model had been loaded, and torch's threads do not survive that; start "
+                'processes (of a DataLoader too) with multiprocessing_context="spawn" and load the model there, or call '
+                "torch.set_num_threads(1) in them first"
+            )
+
+
+os.register_at_fork(after_in_child=_Process.after_fork)
 
 if TYPE_CHECKING:
     from dualpath.engine.explanation import Explanation
@@ -213,6 +242,7 @@ class VideoClassifier:
 
     def read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the video."""
+        _Process.check()
         if isinstance(video, Frames):
             return self._read_clips(video, views)
         with blaming(video), within(video, views.seconds):
@@ -275,6 +305,7 @@ class VideoClassifier:
         ]
 
     def _logits(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "n k"]:
+        _Process.check()
         clips = in_pieces(views.flatten(0, 1), self.model, self.device, together=views.shape[1])
         logits = torch.cat([self._video_model(piece.to(self.device)) for piece in clips])
         if not logits.isfinite().all():
@@ -333,6 +364,8 @@ def load(
     check_type("precision", precision, str, "one of auto, bf16, fp32, int8")
     what = "a model that dualpath.load gave, a backbone that load_backbone gave, or None"
     check_type("backbone", backbone, (VideoClassifier, Backbone, type(None)), what)
+    _Process.check()
+    _Process.loaded = True
     shared = backbone.backbone if isinstance(backbone, VideoClassifier) else backbone
     if shared is not None and weights is not None:
         raise DualPathError(f"weights {weights} and a backbone are given; the backbone has its weights: leave one of them out")

@@ -25,6 +25,11 @@ from dualpath.video.protocols import describe_protocol
 RECORD = "run.json"
 
 
+def _is_baseline(figures: Any) -> bool:
+    keys = ("top1", "cv_top1", "train_videos", "val_videos")
+    return isinstance(figures, dict) and all(isinstance(figures.get(key, ""), int | float | None) for key in keys)
+
+
 class Record:
     """The file of one run, with what earlier sessions have told.
 
@@ -64,9 +69,14 @@ class Record:
 
     def _read(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._path.read_text()))
-        except (OSError, ValueError, TypeError):
+            told = dict(json.loads(self._path.read_text()))
+        except (OSError, ValueError, TypeError, RecursionError):
             return {}
+        kinds = {"extensions": list} | dict.fromkeys(("skipped", "validation", "baseline", "data", "memory"), dict)
+        usable = {key: told[key] for key, kind in kinds.items() if isinstance(told.get(key), kind)}
+        if not all(map(_is_baseline, usable.get("baseline", {}).values())):
+            del usable["baseline"]  # it is measured again
+        return usable
 
     def write(self, config: RunConfig, found: Usable, *, plan: Plan, device: torch.device, shared_clips: bool) -> None:
         """Writes it, whole."""

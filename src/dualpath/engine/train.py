@@ -34,6 +34,7 @@ from dualpath.errors import DualPathError, Interrupted
 from dualpath.files import owns_output
 from dualpath.methods import build_model, train_in_int8
 from dualpath.nn.zoo import load_backbone
+from dualpath.settings import MOST
 
 __all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "preview", "train"]
 
@@ -110,6 +111,8 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
     Raises:
         DualPathError: anything given cannot be used.
     """
+    if num_classes is not None and num_classes > MOST:
+        raise DualPathError(f"num_classes is {num_classes}, but it must be at most {MOST}")
     if num_classes is not None and (data is not None or num_classes < 2):
         raise DualPathError(
             f"num_classes is {num_classes}, but "

@@ -20,7 +20,7 @@ from dualpath.nn.families import family_of, take_apart
 from dualpath.nn.hub import hub_or_cache
 from dualpath.nn.meta import outlined
 from dualpath.nn.weights import load_weights
-from dualpath.settings import MOST_PIXELS, check_fields
+from dualpath.settings import MOST_LAYERS, MOST_PIXELS, WIDEST, check_fields
 
 CLIP_VIT_B16 = "vit_base_patch16_clip_quickgelu_224.openai"
 """The paper's smaller backbone. OpenAI's weights were trained with QuickGELU, which timm's shorter name lacks."""
@@ -55,6 +55,9 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, image_size=MOST_PIXELS)
+        for name, value in self.model_args.items():
+            if isinstance(value, int) and not -WIDEST <= value <= (MOST_LAYERS if name == "depth" else WIDEST):
+                raise DualPathError(f"model_args {name}={value} is beyond all use; give a number as models have it")
         if self.image_size is not None and self.image_size < 1:
             raise DualPathError(f"image_size {self.image_size} must be at least 1 pixel, in whole patches of the backbone")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dualpath.engine.device import Precision
 from dualpath.errors import DualPathError
-from dualpath.settings import check_fields
+from dualpath.settings import MOST_WORKERS, check_fields
 from dualpath.speed.turns import Candidate
 
 Mode = Literal["inference", "training", "both"]
@@ -39,7 +39,7 @@ class SpeedConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, threads=MOST_WORKERS)
         for name, least in (("batch_size", 1), ("num_classes", 2), ("rounds", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least {least}")

@@ -77,10 +77,18 @@ def write_report_page(
         source, against, sides = match(source, against)
     sources = [source] if against is None else [source, against]
     found = [sides.first, sides.second] if sides else [source.evaluation]
-    subjects = [
-        _subject(f"s{i}", names_of(one, sources[1 - i] if against is not None else None), one, evaluation)
-        for i, (one, evaluation) in enumerate(zip(sources, found, strict=True))
-    ]
+    try:
+        subjects = [
+            _subject(f"s{i}", names_of(one, sources[1 - i] if against is not None else None), one, evaluation)
+            for i, (one, evaluation) in enumerate(zip(sources, found, strict=True))
+        ]
+    except (TypeError, KeyError, AttributeError, ValueError) as problem:
+        if isinstance(problem, DualPathError):
+            raise
+        folders = " or ".join(str(one.folder) for one in sources)
+        raise DualPathError(
+            f"a record in {folders} (run.json, measured.json) holds what dualpath never writes ({problem!r}); restore it"
+        ) from problem
     first = found[0]
     sheets = Sheets(source, first, weights=weights, data=data) if first is not None else None
     cards = _mistakes(sheets, config.mistakes) if sheets and not sides else []
