@@ -266,7 +266,7 @@ def test_data_that_is_not_there(train_words: Callable[..., list[Any]], refused: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,kind\nred.mp4,red\n", "t.csv has no column label or class; it has path, kind"),
+        ("path,kind\nred.mp4,red\n", "t.csv has no column label (or class, labels, "),
         ("path,label,split\nred.mp4,red,foo\n", "t.csv line 2 has the split 'foo' for red.mp4; allowed are train, "),
         ("path,label\nred.mp4,red\nnope.mp4,blue\n", "t.csv line 3 names a file that is not there: "),
         (
