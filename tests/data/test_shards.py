@@ -5,6 +5,7 @@ import json
 import shutil
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -310,6 +311,17 @@ class Server:
                 path = server.folder / self.path.removeprefix("/moved").lstrip("/")
                 if act.isdecimal() or not path.is_file():
                     self.send_error(int(act or 404))
+                elif act == "other host":
+                    self.send_response(302)
+                    self.send_header("Location", f"{server.url.replace('127.0.0.1', 'localhost')}/moved{self.path}")
+                    self.end_headers()
+                elif act in ("endless", "slow"):
+                    self.send_response(200)
+                    self.end_headers()
+                    with contextlib.suppress(OSError):
+                        for _ in range(400):
+                            self.wfile.write(b" " * (1000 if act == "endless" else 1))
+                            time.sleep(0.0 if act == "endless" else 0.01)
                 elif act == "elsewhere":
                     self.send_response(302)
                     self.send_header("Location", f"/moved{self.path}")
@@ -456,6 +468,43 @@ def test_what_is_no_index_or_no_server(server, tmp_path):
     server.close()
     with pytest.raises(DataError, match=r"cannot be fetched \(.*refused.*\); 6 tries"):
         read_manifest(url)
+
+
+@pytest.mark.parametrize(
+    ("act", "told"),
+    [
+        ("endless", "is larger than 50,000 bytes, which no index is; look at the address"),
+        ("slow", "took longer than 0 s to fetch; look at the server"),
+        (
+            "other host",
+            r"leads to http://localhost:\d+/moved/shards.json, another place; give that address itself if you trust",
+        ),
+    ],
+)
+def test_an_index_has_limits(server, monkeypatch, act, told):
+    monkeypatch.setattr(fetched, "MOST_INDEX", 50_000)
+    monkeypatch.setattr(fetched, "INDEX_SECONDS", 0.3 if act == "slow" else 60.0)
+    server.act["shards.json"] = [act]
+    began = time.monotonic()
+    with pytest.raises(DataError, match=told):
+        read_manifest(server.url)
+    assert time.monotonic() - began < 3.0
+    assert server.asked == ["/shards.json"]
+
+
+def test_a_shard_that_comes_too_slowly_is_given_up(server, monkeypatch):
+    manifest = read_manifest(server.url, val_fraction=0.0)
+    monkeypatch.setattr(fetched, "SILENCE", 0.1)
+    monkeypatch.setattr(fetched, "TRIES", 2)
+    server.act[find_place(manifest.videos[0].path).file.name] = ["slow"] * 2
+    with pytest.raises(FetchError, match=r"comes too slowly, \d+ bytes in 0 s; 2 tries"):
+        numbers(manifest.videos[0].path)
+
+
+def test_a_shard_may_come_from_another_host(server):
+    manifest = read_manifest(server.url, val_fraction=0.0)
+    server.act[find_place(manifest.videos[0].path).file.name] = ["other host"]
+    assert numbers(manifest.videos[0].path)
 
 
 def test_many_readers_fetch_a_shard_once(server):

@@ -23,7 +23,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote, urljoin
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
 
 from dualpath.errors import DualPathError, FetchError
 from dualpath.files import create, temporary_beside, write_whole
@@ -39,6 +40,12 @@ PAUSE = 0.5  # seconds before the second try, doubled for each further one
 SILENCE = 30.0  # seconds without a byte, after which a try is given up
 DEAD = 90.0  # seconds without a sign of life, after which a lock is nobody's
 CHUNK = 1 << 20
+MOST_INDEX = 1 << 30
+"""Bytes of an index: some hundred for each of millions of samples."""
+INDEX_SECONDS = 600.0
+"""For an index, all tries together: a server that sends a byte now and then is never silent."""
+SLOWEST = 10_000
+"""Bytes a second, on average, below which a file of known size is given up."""
 
 
 def as_url(data: str | Path) -> str | None:
@@ -188,9 +195,31 @@ def get(url: str) -> bytes:
     Raises:
         FetchError: it cannot be fetched.
     """
-    target = io.BytesIO()
-    download(url, target)
+    target, began = io.BytesIO(), time.monotonic()
+
+    def limited() -> None:
+        if target.tell() > MOST_INDEX:
+            raise FetchError(url, f"is larger than {MOST_INDEX:,} bytes, which no index is; look at the address")
+        if time.monotonic() - began > INDEX_SECONDS:
+            raise FetchError(
+                url, f"took longer than {INDEX_SECONDS:.0f} s to fetch; look at the server, or fetch the folder first"
+            )
+
+    _download(url, target, expected=None, alive=limited, opened=_open)
     return target.getvalue()
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows an index's redirects within its host alone. Shards may come from another: the index knows their hashes."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        before, after = urlsplit(req.full_url), urlsplit(newurl)
+        if after.hostname != before.hostname or (before.scheme, after.scheme) == ("https", "http"):
+            raise FetchError(req.full_url, f"leads to {newurl}, another place; give that address itself if you trust it")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_open = urllib.request.build_opener(_SameHost).open
 
 
 def download(url: str, target: io.BufferedIOBase) -> None:
@@ -199,10 +228,17 @@ def download(url: str, target: io.BufferedIOBase) -> None:
     Raises:
         FetchError: it cannot be fetched.
     """
-    _download(url, target, expected=None, alive=lambda: None)
+    _download(url, target, expected=None, alive=lambda: None, opened=urllib.request.urlopen)
 
 
-def _download(url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Callable[[], None]) -> None:
+def _download(
+    url: str,
+    target: io.BufferedIOBase,
+    *,
+    expected: int | None,
+    alive: Callable[[], None],
+    opened: Callable[..., Any] = urllib.request.urlopen,
+) -> None:
     """Writes what is at `url`; goes on from where a connection broke, if the server can; several tries."""
     why = ""
     for number in range(TRIES):
@@ -210,7 +246,7 @@ def _download(url: str, target: io.BufferedIOBase, *, expected: int | None, aliv
             alive()
             time.sleep(PAUSE * 2 ** (number - 1))
         try:
-            why = _try(url, target, expected=expected, alive=alive)
+            why = _try(url, target, expected=expected, alive=alive, opened=opened)
         except urllib.error.HTTPError as problem:
             problem.close()
             if problem.code == 416:  # nothing is left to send: what came was not the beginning of it
@@ -227,11 +263,14 @@ def _download(url: str, target: io.BufferedIOBase, *, expected: int | None, aliv
     raise FetchError(url, f"{why}; {TRIES} tries")
 
 
-def _try(url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Callable[[], None]) -> str:
+def _try(
+    url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Callable[[], None], opened: Callable[..., Any]
+) -> str:
     """One try: what went wrong, nothing if all came."""
-    have = target.seek(0, os.SEEK_END)
+    have, began = target.seek(0, os.SEEK_END), time.monotonic()
+    before = have
     headers = {"User-Agent": "dualpath", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SILENCE) as answer:
+    with opened(urllib.request.Request(url, headers=headers), timeout=SILENCE) as answer:
         if have and answer.status != 206:
             target.seek(0)
             target.truncate()
@@ -239,12 +278,14 @@ def _try(url: str, target: io.BufferedIOBase, *, expected: int | None, alive: Ca
         length = answer.headers.get("Content-Length")
         if expected is None and length is not None and length.isdecimal():
             expected = have + int(length)
-        while chunk := answer.read(CHUNK):
+        while chunk := answer.read1(CHUNK):
             target.write(chunk)
             have += len(chunk)
             alive()
             if expected is not None and have > expected:
                 break
+            if time.monotonic() - began > SILENCE + (have - before) / SLOWEST:
+                return f"comes too slowly, {have - before} bytes in {time.monotonic() - began:.0f} s"
     if expected is None or have == expected:
         return ""
     if have > expected:
