@@ -170,5 +170,5 @@ def test_options_of_nothing_are_refused(options: dict[str, int]) -> None:
 def test_unknown_targets_are_refused() -> None:
     config = LoRAConfig()
     object.__setattr__(config, "targets", "mlp")  # past the annotation, which these tests check at run time
-    with pytest.raises(DualPathError, match="targets 'mlp' are unknown; there are qkv, attention, all"):
+    with pytest.raises(DualPathError, match="targets is 'mlp', but it must be one of qkv, attention, all"):
         config.__post_init__()

@@ -111,5 +111,5 @@ def test_refusals() -> None:
         VPTConfig(num_prompts=0)
     config = VPTConfig()
     object.__setattr__(config, "depth", "middle")  # past the annotation, which these tests check at run time
-    with pytest.raises(DualPathError, match="depth 'middle' of the prompts is unknown; there are shallow and deep"):
+    with pytest.raises(DualPathError, match="depth is 'middle', but it must be one of shallow, deep"):
         config.__post_init__()

@@ -52,8 +52,6 @@ class LoRAConfig(FrameConfig):
         check_fields(self)
         if self.rank < 1 or self.alpha < 1:
             raise DualPathError(f"rank {self.rank} and alpha {self.alpha} must be at least 1")
-        if self.targets not in _WHERE:
-            raise DualPathError(f"targets {self.targets!r} are unknown; there are {', '.join(_WHERE)}")
 
 
 class LoRA(FrameModel):

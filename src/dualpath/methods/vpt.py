@@ -47,8 +47,6 @@ class VPTConfig(FrameConfig):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.depth not in ("shallow", "deep"):
-            raise DualPathError(f"depth {self.depth!r} of the prompts is unknown; there are shallow and deep")
         if self.num_prompts < 1:
             raise DualPathError(f"num_prompts {self.num_prompts} must be at least 1")
 
