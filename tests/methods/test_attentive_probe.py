@@ -156,5 +156,5 @@ def test_bf16_stays_near_fp32(num_blocks: int) -> None:
 def test_other_depths_are_refused() -> None:
     config = AttentiveProbeConfig()
     object.__setattr__(config, "num_blocks", 2)  # past the annotation, which these tests check at run time
-    with pytest.raises(DualPathError, match=r"num_blocks 2 must be 1 \(the probe of V-JEPA\) or 4 \(of V-JEPA 2\)"):
+    with pytest.raises(DualPathError, match="num_blocks is 2, but it must be one of 1, 4"):
         config.__post_init__()

@@ -23,7 +23,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.errors import DualPathError
 from dualpath.methods.base import FrameConfig, check_clips
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
@@ -49,8 +48,6 @@ class AttentiveProbeConfig(FrameConfig):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.num_blocks not in (1, 4):
-            raise DualPathError(f"num_blocks {self.num_blocks} must be 1 (the probe of V-JEPA) or 4 (of V-JEPA 2)")
 
 
 def whole_step(layer: Layer, part: None, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
