@@ -27,7 +27,7 @@ from dualpath.nn.zoo import BackboneConfig, load_backbone
 from dualpath.video.protocols import spell_out
 
 PARTS = ("backbone", "sampling", "transform", "views", "training")
-_COMMON = ("seed", "val_fraction", "check", "max_bad_files", "format", "split")
+_COMMON = ("seed", "val_fraction", "check", "max_bad_files", "format", "split", "damaged")
 """Settings that choose the data or the seed: the same for all entries, or it is no comparison."""
 
 

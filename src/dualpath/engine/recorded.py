@@ -87,6 +87,7 @@ class Recorded:
                 failures[index] = str(undecodable.get(row[0], NO_REASON))
         if len(videos) != self.videos:
             raise ValueError(f"it holds {len(videos)} of the {self.videos} videos of {SUMMARY}")
+        harmed = self.told.get("damaged") or {}
         found = Evaluation(
             classes,
             tuple(videos),
@@ -97,6 +98,7 @@ class Recorded:
             quarantined=int(self.told.get("quarantined", 0)),
             seconds=self.origin.seconds or 0.0,
             origin=self.origin,
+            damaged={i: str(harmed[video.name]) for i, video in enumerate(videos) if video.name in harmed},
         )
         if abs(found.top(1) - self.top1) > 1e-9:
             raise ValueError(f"its top-1 is {found.top(1):.6f}, that of {SUMMARY} is {self.top1:.6f}")
