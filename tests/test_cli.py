@@ -655,7 +655,7 @@ def test_predict_tells_short_files_once(trained: Path, tmp_path: Path, capsys: p
         ("evaluate DATA DATA --workers -2", "workers is -2, but it must be 0 or more, or -1"),
         ("train DATA --output LONG", "cannot be a folder (File name too long); give another one"),
         ("draw --output LONG", "cannot be a folder (File name too long); give another one"),
-        ("predict LONG x.mp4", "could not be read or written (File name too long)"),
+        ("predict LONG x.mp4", "there is no such folder; give the folder that `dualpath train` wrote"),
         ("draw --output OUT --seed -1", "seed is -1, but it must be 0 or more"),
         ("train DATA --output OUT --method=", "unknown method ''"),
         ("train DATA --output OUT --weights=", "--weights has an empty value; give one, or leave it out"),

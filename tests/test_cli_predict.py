@@ -50,7 +50,7 @@ def test_a_folder_with_a_bad_file_becomes_a_file_of_each_kind(
     assert [json.loads(line) for line in (tmp_path / "new" / "answers.jsonl").read_text().splitlines()] == expected
     assert json.loads((tmp_path / "new" / "answers.json").read_text()) == expected
     rows = list(csv.DictReader(io.StringIO((tmp_path / "new" / "answers.csv").read_text())))
-    assert list(rows[0]) == ["video", "error", "label", "score", "label_2", "score_2"]
+    assert list(rows[0]) == ["video", "error", "damaged", "label", "score", "label_2", "score_2"]
     assert [(row["video"], row["error"], row["label"], row["label_2"]) for row in rows] == [
         (expected[0]["video"], "", "red", "blue"),
         (expected[1]["video"], expected[1]["error"], "", ""),
@@ -147,4 +147,4 @@ def test_names_that_are_no_text(trained: Path, videos: Path, tmp_path: Path) -> 
         line = [sys.executable, "-m", "dualpath.cli", "predict", str(trained), str(videos), *more]
         told = subprocess.run(line, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"})
         assert told.returncode == 1, told.stderr
-    assert b"odd-\xff.mp4,,red," in (tmp_path / "a.csv").read_bytes()
+    assert b"odd-\xff.mp4,,,red," in (tmp_path / "a.csv").read_bytes()

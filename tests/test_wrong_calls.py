@@ -72,11 +72,11 @@ for name, value, said in (
     ("variant", "x", "one of paper, reference"), ("paths", 3, "one of both, spatial, temporal"),
     ("num_spatial_frames", "8", "a whole number"), ("num_spatial_frames", 1.5, "a whole number"),
     ("num_spatial_frames", True, "a whole number"), ("train_spatial_frames", None, "a whole number"),
-    ("grid", 4, "a tuple of 2 whole numbers"), ("grid", (4,), "a tuple of 2 whole numbers"),
-    ("grid", (2.0, 2.0), "a tuple of 2 whole numbers"), ("grid", "4x4", "a tuple of 2 whole numbers"),
-    ("cell", "x", "one of scaled, aligned"), ("bottleneck", "x", "a whole number or None"),
-    ("positions", "x", "one of none, time, 3d, reference or None"), ("temporal_mlp", None, "one of parallel, serial"),
-    ("antialias", "no", "True or False"),
+    ("grid", 4, "two whole numbers, such as 4x4"), ("grid", (4,), "two whole numbers, such as 4x4"),
+    ("grid", (2.0, 2.0), "two whole numbers, such as 4x4"), ("grid", "4x4", "two whole numbers, such as 4x4"),
+    ("cell", "x", "one of scaled, aligned"), ("bottleneck", "x", "a whole number"),
+    ("positions", "x", "one of none, time, 3d, reference"), ("temporal_mlp", None, "one of parallel, serial"),
+    ("antialias", "no", "true or false"),
 ):
     refused(f"{name} is {value!r}, but it must be {said}", lambda: DualPathConfig(**{name: value}))
 for method in METHODS.values():

@@ -169,7 +169,9 @@ def owned(output: Path) -> Iterator[None]:
             ) from None
         lock = None  # a folder that was made for this user where he may make no other file
     except OSError as problem:
-        raise DualPathError(f"the output {output} cannot be a folder ({problem.strerror}); give another one") from problem
+        file = next((place for place in output.absolute().parents if place.is_file()), None)
+        why = f": {file} is a file" if file else f" ({problem.strerror})"
+        raise DualPathError(f"the output {output} cannot be a folder{why}; give another one") from problem
     try:
         yield
     finally:

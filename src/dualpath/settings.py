@@ -69,6 +69,9 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is tuple:
         wanted = items[:1] * len(value) if isinstance(value, tuple) and items[-1] is Ellipsis else items
         return isinstance(value, tuple) and len(value) == len(wanted) and all(map(_fits, value, wanted))
+    if origin is dict:
+        names, values = items
+        return isinstance(value, dict) and all(_fits(key, names) and _fits(one, values) for key, one in value.items())
     if kind is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if kind is float:

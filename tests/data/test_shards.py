@@ -488,7 +488,7 @@ def test_an_index_has_limits(server, monkeypatch, act, told):
     began = time.monotonic()
     with pytest.raises(DataError, match=told):
         read_manifest(server.url)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 60.0
     assert server.asked == ["/shards.json"]
 
 

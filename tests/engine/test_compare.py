@@ -275,22 +275,6 @@ def test_signal_reaches_the_child_and_resume_equals_an_uninterrupted_run(
     assert steady(result(fresh)) == steady(result(reference))
 
 
-def test_child_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    killed: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *told: killed.append(told))
-    theirs, ours = os.pipe()
-    thread = threading.Thread(target=one_run._end_with_parent, args=(theirs,))
-    thread.start()
-    os.write(ours, b"x")
-    thread.join(0.05)
-    assert thread.is_alive()
-    assert not killed
-    os.close(ours)
-    thread.join(5)
-    os.close(theirs)
-    assert killed == [(os.getpid(), signal.SIGKILL)]
-
-
 def test_a_job_survives_its_way(reference: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Job] = []
     monkeypatch.setattr(compare, "read_result", lambda folder, *, split, seed: None)
@@ -422,8 +406,8 @@ def test_a_bad_test_file_counts_as_wrong_in_every_run(
     [
         (["--methods", "dualpath,foo"], "unknown method 'foo'; there are "),
         (["--methods", "dualpath,dualpath"], "the method dualpath is given twice; to compare it with itself, label both in a"),
-        (["--methods", ""], "without --methods there is none that has an option "),
-        (["--seeds", ""], "seeds are ''; give whole numbers with commas between them, such as --seeds 0,1,2"),
+        (["--methods", ""], "--methods has an empty value; give one, or leave it out"),
+        (["--seeds", ""], "--seeds has an empty value; give one, or leave it out"),
         (["--seeds", "0,one"], "seeds are '0,one'; give whole numbers with commas between them"),
         (["--seeds", "0,2,0"], "the seed 0 is given twice"),
         (["--seeds", "-1"], "seeds are [-1]; give whole numbers from 0 on"),

@@ -267,7 +267,7 @@ def test_no_test_video_on_one_split(tmp_path: Path) -> None:
         (["1,4"], "{data}: has no split 4: HMDB51 has the splits 1 to 3"),
         (["0"], "{data}: has no split 0: HMDB51 has the splits 1 to 3"),
         (["1,two"], "folds are '1,two'; give whole numbers with commas between them, such as --folds 1,2,3"),
-        ([""], "folds are ''; give whole numbers with commas between them, such as --folds 1,2,3"),
+        ([""], "--folds has an empty value; give one, or leave it out"),
         (
             ["1,2", "--format", "kinetics"],
             "--folds 1,2: {data} has no official splits to choose from, as HMDB51 and UCF101 have; ",

@@ -63,7 +63,7 @@ def test_the_record_and_the_checkpoint_say_what_was_read(run):
     assert data.pop("counts")["train"] == counts
     data.pop("root")
     assert len(bytes.fromhex(data.pop("sha256"))) == 32
-    assert data == census(2, 3, 1) | {"left_out": {}, "quarantined": 0}
+    assert data == census(2, 3, 1) | {"left_out": {}, "damaged": {}, "quarantined": 0}
     config = json.loads((run / "last" / CONFIG).read_text())
     assert config["data_split"] == {"seed": 0, "val_fraction": 0.0, "format": "hmdb51", "fold": 2}
     assert config["id2label"] == {"0": "brush_hair", "1": "kick", "2": "wave"}

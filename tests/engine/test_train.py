@@ -75,6 +75,8 @@ def test_signal_and_resume_equal_an_uninterrupted_run(
     code: int,
 ) -> None:
     config = run_config(weights, accumulate=accumulate)
+    if signal.getsignal(number) is signal.SIG_IGN:  # under nohup, where a training ignores it too
+        pytest.skip(f"{number.name} is ignored here")
     handler = signal.getsignal(number)
     with at_step(step, lambda: os.kill(os.getpid(), number)), pytest.raises(Interrupted) as stop:
         train(clips, tmp_path / "run", config)

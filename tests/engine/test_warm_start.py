@@ -263,7 +263,7 @@ def test_the_plan_of_a_run_from_a_checkpoint(trained: Path, dualpath_run: Callab
         (["--backbone", "vit_tiny_patch16_224"], f"on the backbone {EMBEDDED}, now it is vit_tiny_patch16_224; leave out"),
         (["--image_size", "64"], "with pictures of 128 pixels, now they have 64; leave out --image_size"),
         (["--init_from", "nowhere"], "no checkpoint nowhere: there is no such folder; give the folder that"),
-        (["--init_from"], "--init_from: expected is a value"),
+        (["--init_from"], "--init_from: expected is a text"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

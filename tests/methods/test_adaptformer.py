@@ -99,7 +99,7 @@ def test_the_published_size(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"bottleneck": 0}, "bottleneck 0 must be at least 1"),
         ({"scale": 0.0}, "scale 0.0 must be a number above 0"),
-        ({"scale": float("nan")}, "scale nan must be"),
+        ({"scale": float("nan")}, "scale is nan, but it must be a number"),
     ],
     ids=str,
 )

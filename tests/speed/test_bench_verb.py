@@ -27,7 +27,7 @@ def test_bench_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture
     ("words", "told"),
     [
         (["--methods", "nonsense"], "unknown method 'nonsense'"),
-        (["--methods", ""], "nothing to measure"),
+        (["--methods", ""], "--methods has an empty value"),
         (["--num_frames", "5"], "5 frames do not fill framesets"),
         (["--rounds", "0"], "rounds is 0"),
         (["--output", "/dev/null"], "the output /dev/null cannot be a folder"),

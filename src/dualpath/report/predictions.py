@@ -24,7 +24,6 @@ def prediction_table(answers: Sequence[Answer]) -> str:
     """The best classes of each file."""
     table = Table("video", "class", "score")
     for answer in answers:
-        name = answer.video.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a terminal takes no other bytes
         for rank, guess in enumerate(answer.classes):
-            table.add_row(name if rank == 0 else "", str(guess["label"]), f"{float(guess['score']):.4f}")
+            table.add_row(answer.video if rank == 0 else "", str(guess["label"]), f"{float(guess['score']):.4f}")
     return as_text(table)
