@@ -114,7 +114,10 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x" * 300, "file/run"])
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DualPathError, match=r"cannot be a folder(: .* is a file| \(.*\)); give another one"), owned(tmp_path / name):
+    with (
+        pytest.raises(DualPathError, match=r"cannot be a folder(: .* is a file| \(.*\)); give another one"),
+        owned(tmp_path / name),
+    ):
         raise AssertionError
 
 
