@@ -89,14 +89,19 @@ def few_videos(count: int) -> str | None:
     )
 
 
+def _largest_and_smallest(labels: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Two classes, each with its number of videos; None if they are not far apart."""
+    counts = Counter(labels).most_common()
+    if len(counts) < 2 or counts[0][1] < UNEVEN * counts[-1][1]:
+        return None
+    return counts[0], counts[-1]
+
+
 def uneven_classes(labels: Sequence[int], classes: Sequence[str]) -> str | None:
     """A sentence if the largest class has far more training videos than the smallest."""
-    counts = Counter(labels)
-    if len(counts) < 2:
+    if (found := _largest_and_smallest(labels)) is None:
         return None
-    (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
-    if most < UNEVEN * least:
-        return None
+    (largest, most), (smallest, least) = found
     return (
         f"'{classes[largest]}' has {most} training videos and '{classes[smallest]}' {least}: answering '{classes[largest]}' "
         f"alone would be right in {100 * most / len(labels):.0f} % of them, so look at the mean class accuracy too; "
@@ -106,12 +111,9 @@ def uneven_classes(labels: Sequence[int], classes: Sequence[str]) -> str | None:
 
 def uneven_evaluation(labels: Sequence[int], top1: float, mean_class: float, classes: Sequence[str]) -> str | None:
     """A sentence if an accuracy on such videos says more of the largest class than of the others."""
-    counts = Counter(labels)
-    if len(counts) < 2:
+    if (found := _largest_and_smallest(labels)) is None:
         return None
-    (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
-    if most < UNEVEN * least:
-        return None
+    (largest, most), (smallest, least) = found
     return (
         f"the classes are out of balance, {most} videos of '{classes[largest]}' and {least} of '{classes[smallest]}': "
         f"answering '{classes[largest]}' alone would be right in {100 * most / len(labels):.1f} %, so the mean per class, "
