@@ -126,6 +126,32 @@ def test_names_with_a_direction(name: str) -> None:
     assert TransformConfig(hflip="on").flips([name])
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [["gesture_1", "gesture_2"], ["turn_L", "turn_R", "run"], ["0", "1"], ["a", "b"], ["G01", "G02"], ["walk", "walk2"]],
+)
+def test_names_that_do_not_tell_are_not_mirrored(labels: list[str]) -> None:
+    assert not TransformConfig().flips(labels)
+    assert TransformConfig(hflip="on").flips(labels)
+    assert "numbers and letters" in TransformConfig().describe_flips(labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["run"],
+        ["run 5 km", "jump"],
+        ["走る", "跳ぶ"],
+        ["Back_15som_PIKE", "Back_25som_PIKE"],
+        ["1 ApplyEyeMakeup", "2 Archery"],
+        [],
+    ],
+)
+def test_names_that_tell_are_mirrored(labels: list[str]) -> None:
+    assert TransformConfig().flips(labels)
+    assert TransformConfig().describe_flips(labels) == "half of them mirrored (--hflip off does not)"
+
+
 @pytest.mark.parametrize("name", ["bright", "upright", "playwright", "cleft", "copyright notice", "Frightened", ""])
 def test_names_without_a_direction(name: str) -> None:
     assert not classes_have_direction(["run", name])

@@ -230,6 +230,7 @@ class Run:
             num_classes=len(self.manifest.classes),
             schedule=self.schedule,
             device=self.device,
+            classes=self.manifest.classes,
         )
         print(text, file=sys.stderr)
 

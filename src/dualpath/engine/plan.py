@@ -128,8 +128,9 @@ def describe(
     schedule: Schedule | None,
     device: torch.device,
     listed: str = "",
+    classes: Sequence[str] = (),
 ) -> str:
-    """The plan as lines of text; without `counts` (videos by split) and `schedule` where there are no videos yet.
+    """The plan as lines of text; without `counts` (videos by split), `classes` and `schedule` where there are no videos yet.
 
     `listed` says how much of an official list is there.
     """
@@ -152,6 +153,7 @@ def describe(
         ("data", f"{videos} videos of {num_classes} classes" if videos else f"{num_classes} classes, no videos given"),
         *([("listed", listed)] if listed else []),
         *([("fold", f"{config.held_out} is held out as val, the others are trained likewise")] if config.held_out else []),
+        *([("flips", config.transform.describe_flips(classes))] if classes else []),
         ("batch", f"{batch} clips ({micro} x {training.accumulate} accumulated), {_rates(training)}"),
         ("length", _length(training, schedule)),
         ("memory", told),

@@ -138,6 +138,7 @@ def plan_text(config: RunConfig, manifest: Manifest | None, *, num_classes: int,
         backbone=model.backbone,  # pyright: ignore[reportArgumentType]
         counts=split_counts(manifest) if manifest is not None else (),
         listed=manifest.census_words() if manifest is not None else "",
+        classes=manifest.classes if manifest is not None else (),
         num_classes=num_classes,
         schedule=make_schedule(len(manifest.split("train")), training) if manifest is not None else None,
         device=device,

@@ -31,6 +31,7 @@ DIRECTION_WORDS = frozenset(
         *("left", "leftward", "leftwards", "leftmost", "lefthand", "lefthanded"),
         *("right", "rightward", "rightwards", "rightmost", "righthand", "righthanded"),
         *("clockwise", "counterclockwise", "anticlockwise", "cw", "ccw", "acw"),
+        *("links", "rechts", "gauche", "droite", "izquierda", "derecha", "sinistra", "destra"),
     }
 )
 """Words of class names that change their meaning in a mirror."""
@@ -42,7 +43,7 @@ class TransformConfig:
 
     Attributes:
         min_scale: the random crop covers this part of the picture's area at least, up to all of it; within (0, 1].
-        hflip: mirror half of the clips: "on", "off", or "auto": unless a class name speaks of a direction.
+        hflip: mirror half of the clips: "on", "off", or "auto": unless class names speak of a direction, or do not tell.
         color_jitter: brightness, contrast and saturation change by up to this part; 0 is off.
         random_erasing: probability that a box, the same in all frames, is blanked; within 0 .. 1.
 
@@ -66,7 +67,29 @@ class TransformConfig:
 
     def flips(self, labels: Sequence[str]) -> bool:
         """Whether clips of these classes may be mirrored."""
-        return self.hflip == "on" or (self.hflip == "auto" and not classes_have_direction(labels))
+        return self.hflip == "on" or (self.hflip == "auto" and not why_not_mirrored(labels))
+
+    def describe_flips(self, labels: Sequence[str]) -> str:
+        """The same for people, with the reason."""
+        if self.hflip != "auto":
+            return f"--hflip {self.hflip}"
+        why = why_not_mirrored(labels)
+        return f"never mirrored, as {why} (--hflip on mirrors half)" if why else "half of them mirrored (--hflip off does not)"
+
+
+def why_not_mirrored(labels: Sequence[str]) -> str:
+    """Why a mirror image may be of another class; empty where nothing speaks for that."""
+    if classes_have_direction(labels):
+        return "class names speak of a direction"
+    if names_tell_nothing(labels):
+        return "numbers and letters do not tell what classes are"
+    return ""
+
+
+def names_tell_nothing(labels: Sequence[str]) -> bool:
+    """Whether some classes differ by a number or a letter alone ("gesture 1", "gesture 2"; "swipe_L", "swipe_R"; "a", "b")."""
+    parts = ([part.rstrip("0123456789") for part in re.findall(r"[^\W_]+", label.lower())] for label in labels)
+    return len({" ".join(part for part in row if len(part) > 1) for row in parts}) < len(set(labels))
 
 
 def classes_have_direction(labels: Sequence[str]) -> bool:
