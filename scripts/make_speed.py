@@ -4,15 +4,18 @@
     python scripts/make_speed.py --check    writes nothing; exits with 1 if they are not what the results give
 
 A folder of results is a machine (cpu, h100 ...): models.json is of benchmarks/models.py, scaling.json, if it is there, of
-benchmarks/scaling.py. What was asked for stands in speed_targets.py.
+benchmarks/scaling.py.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -21,12 +24,12 @@ from growth import growth_markdown, growth_picture
 
 from dualpath.errors import DualPathError
 from dualpath.report.speed import HEAD as SPEED_HEAD
-from dualpath.report.speed import four_digits, speed_picture, speed_rows
-from dualpath.speed.turns import Measured
+from dualpath.report.speed import four_digits, is_ceiling, measured_from, speed_picture, speed_rows
+from dualpath.speed.turns import Measured, ratio
 from pages import write_or_check
-from speed_targets import AUTOCAST, FP32, TARGETS, Machine, read_machine, sentence, times
 
 ROOT = Path(__file__).resolve().parents[1]
+FP32, AUTOCAST = "the authors' way, fp32", "the authors' way, autocast"
 HEAD = (*SPEED_HEAD[:-1], "over fp32", "over autocast")
 GROUPS = ("inference", "training")
 MARKS = re.compile(r"(<!-- speed -->\n).*?(<!-- /speed -->)", flags=re.S)
@@ -43,6 +46,62 @@ step makes and holds at once, counted tensor by tensor: activations, gradients, 
 is kept from step to step. *Peak* is the whole process, measured (on a GPU: its tensors). *Over fp32* and *over autocast*
 say how many times faster than the authors' way: the median over rounds of the ratio within a round.
 """
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The results of one folder.
+
+    Attributes:
+        name: of the folder.
+        told: models.json.
+        rows: all that was measured, by label.
+        growth: scaling.json; None where it is not there.
+    """
+
+    name: str
+    told: Mapping[str, Any]
+    rows: Mapping[str, Measured]
+    growth: Mapping[str, Any] | None = None
+
+    def good(self, label: str) -> Measured | None:
+        """What was measured under a label, if it was."""
+        row = self.rows.get(label)
+        return None if row is None or row.problem else row
+
+    def shown(self, group: str) -> list[Measured]:
+        """The rows of a table."""
+        return [one for one in self.rows.values() if one.candidate.group == group and not is_ceiling(one)]
+
+
+def read_machine(folder: Path) -> Machine:
+    """Reads a folder of results.
+
+    Raises:
+        DualPathError: a file is not what the benchmarks write.
+    """
+    told = _read(folder / "models.json")
+    try:
+        found = measured_from(told)
+    except DualPathError as problem:
+        raise DualPathError(f"{folder / 'models.json'}: {problem}") from problem
+    growth = folder / "scaling.json"
+    rows = {one.candidate.label: one for one in found}
+    return Machine(folder.name, told, rows, _read(growth) if growth.is_file() else None)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as problem:
+        raise DualPathError(f"{path} cannot be read ({problem}); make it anew with the benchmark that writes it") from problem
+
+
+def times(slow: Measured | None, fast: Measured | None) -> float | None:
+    """How many times faster, round by round; None where they did not take turns."""
+    if slow is None or fast is None or len(slow.rounds) != len(fast.rounds):
+        return None
+    return ratio(slow, fast)
 
 
 def rows_of(machine: Machine, group: str) -> list[tuple[str, ...]]:
@@ -78,8 +137,6 @@ def make_page(machines: Sequence[Machine], pictures: Collection[str]) -> str:
         if f"speed_{machine.name}" in pictures:
             parts.append(f"![Clips a second of each candidate](pictures/speed_{machine.name}.png)\n")
         parts += [f"### {g.capitalize()}\n\n{as_table(HEAD, rows_of(machine, g))}\n" for g in GROUPS if machine.shown(g)]
-        targets = [sentence(target, machine) for target in TARGETS if target.device == machine.kind]
-        parts.append("\n".join(["### Asked and reached\n", *targets]) + "\n")
         growth = machine.growth
         if growth is not None:
             where = f"{growth['machine']}; frozen weights in {growth['dtype']}"
@@ -100,18 +157,13 @@ def make_pictures(machines: Sequence[Machine]) -> dict[str, bytes]:
     return {name: picture for name, picture in made.items() if picture}
 
 
-def make_short(machines: Sequence[Machine], pictures: Collection[str]) -> str:
-    """The README's table: ours, the authors' way, full video models."""
+def make_short(machines: Sequence[Machine]) -> str:
+    """The README's tables: ours and the authors' way."""
     parts = []
     for machine in machines:
         named = {plain(one): one for group in GROUPS for one in machine.shown(group)}
-        wanted = [
-            n
-            for n, one in named.items()
-            if n in ("dualpath", "dualpath, int8", FP32, AUTOCAST) or one.candidate.maker == "peers:video_model"
-        ]
         rows = []
-        for name in wanted:
+        for name in (name for name in ("dualpath", "dualpath, int8", FP32, AUTOCAST) if name in named):
             infer, train = (machine.good(f"{name}, {group}") for group in GROUPS)
             memory = None if train is None else train.clip_gb
             rows.append(
@@ -123,11 +175,6 @@ def make_short(machines: Sequence[Machine], pictures: Collection[str]) -> str:
             )
         head = (machine.told["machine"], "inference, ms a clip", "training, ms a clip", "memory a clip in training")
         parts.append(as_table(head, rows))
-        if f"speed_{machine.name}" in pictures:
-            parts.append(f"![Clips a second of each candidate](docs/pictures/speed_{machine.name}.png)")
-    parts.append(
-        "In turn in one run on each machine; [docs/speed.md](docs/speed.md) has all candidates and what the columns mean."
-    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -146,7 +193,7 @@ def make_files(root: Path) -> dict[Path, str | bytes]:
     if not MARKS.search(text):
         raise DualPathError(f"{readme} has no lines <!-- speed --> and <!-- /speed -->; put them where the table should be")
     pictures = make_pictures(machines)
-    short = make_short(machines, pictures)
+    short = make_short(machines)
     return {
         root / "docs" / "speed.md": make_page(machines, pictures),
         readme: MARKS.sub(lambda found: f"{found[1]}{short}{found[2]}", text),

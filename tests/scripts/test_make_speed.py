@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import replace
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ def script(name: str = "make_speed") -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
@@ -90,70 +90,6 @@ def test_the_page_has_the_figures(root: Path) -> None:
         assert picture.width > 500
 
 
-def test_targets_are_told_with_both_numbers(root: Path) -> None:
-    assert make_speed.main([], root=root) == 0
-    told = [line for line in (root / "docs" / "speed.md").read_text().splitlines() if "(asked: " in line]
-    assert told == [
-        "- **not reached**: inference over the authors' way in fp32: 2.00 x (asked: at least 4.20 x)",
-        "- reached: inference over the authors' way in autocast: 12.00 x (asked: at least 12.00 x)",
-        "- reached: inference, of the ceiling: 81 % (asked: at least 80 %)",
-        "- **not reached**: a training step over the authors' way in autocast: 1.75 x (asked: at least 1.80 x)",
-        "- not measured: a training step, of the ceiling (asked: at least 65 %)",
-        "- **not reached**: training memory a clip, in bf16: 0.43 GB (asked: at most 0.42 GB)",
-        "- reached: training memory a clip with checkpointing, in bf16: 0.12 GB (asked: at most 0.12 GB)",
-        "- **not reached**: training memory a clip, as it is by default: 0.43 GB (asked: at most 0.42 GB)",
-        "- reached: training memory a clip with checkpointing, as it is by default: 0.12 GB (asked: at most 0.12 GB)",
-        "- not measured: inference in int8 over ours in bf16 (asked: at least 1.40 x)",
-        "- not measured: inference in int8 over ours as it is by default (asked: at least 1.40 x)",
-        "- not measured: inference in int8 over the authors' way in fp32 (asked: at least 4.20 x)",
-        "- not measured: inference in int8 over the authors' way in autocast (asked: at least 12.00 x)",
-        "- **not reached**: inference over VideoMAE-B, 16 frames: 0.50 x (asked: at least 1.00 x)",
-        "- not measured: inference over TimeSformer-B, 8 frames (asked: at least 1.00 x)",
-        "- not measured: inference over V-JEPA 2 L, 16 frames (asked: at least 1.00 x)",
-    ]
-
-
-def test_memory_in_bf16_is_that_of_its_own_row_where_there_is_one(root: Path) -> None:
-    write(root, "cpu", [*ROWS, row("dualpath, bf16", "training", 4.0, 4.0, 4.0, mb=300)])
-    assert make_speed.main([], root=root) == 0
-    page = (root / "docs" / "speed.md").read_text()
-    assert "- reached: training memory a clip, in bf16: 0.30 GB (asked: at most 0.42 GB)" in page
-    assert "- **not reached**: training memory a clip, as it is by default: 0.43 GB (asked: at most 0.42 GB)" in page
-
-
-def test_another_type_does_not_stand_in_for_bf16(root: Path) -> None:
-    plain = [replace(one, dtype="float32") for one in ROWS]
-    whole = replace(row("dualpath, int8", "inference", 0.5, 1.0, 0.5), dtype="int8")
-    write(root, "cpu", [*plain, whole])
-    assert make_speed.main([], root=root) == 0
-    page = (root / "docs" / "speed.md").read_text()
-    assert "- not measured: training memory a clip, in bf16 (asked" in page
-    assert "- not measured: training memory a clip with checkpointing, in bf16 (asked" in page
-    assert "- not measured: inference in int8 over ours in bf16 (asked" in page
-    assert "- reached: inference in int8 over ours as it is by default: 2.00 x (asked" in page
-    assert "training memory a clip, as it is by default: 0.43 GB" in page
-
-
-def test_int8_is_held_against_bf16_even_where_that_is_not_the_default(root: Path) -> None:
-    what = "inference in int8 over ours in bf16"
-    for rows, told in (([], "2.50 x"), ([row("dualpath, bf16", "inference", 4.0, 4.0, 4.0)], "10.00 x")):
-        write(root, "cpu", [*ROWS, row("dualpath, int8", "inference", 0.4, 0.4, 0.5), *rows])
-        assert make_speed.main([], root=root) == 0
-        assert f"- reached: {what}: {told} (asked: at least 1.40 x)" in (root / "docs" / "speed.md").read_text()
-
-
-def test_a_gpu_has_targets_of_its_own(root: Path) -> None:
-    rows = [row(name, "training", *seconds, mb=mb, device="cuda:0") for name, seconds, mb in (
-        ("dualpath", (1.0, 1.0), 400), ("the authors' way, autocast", (1.5, 1.8), 900),
-    )]  # fmt: skip
-    write(root, "h100", rows)
-    assert make_speed.main([], root=root) == 0
-    page = (root / "docs" / "speed.md").read_text().split("## h100")[1]
-    assert "- reached: a training step over the authors' way in autocast: 1.65 x (asked: at least 1.60 x)" in page
-    assert "- reached: training memory of the authors' way over ours: 2.25 x (asked: at least 2.00 x)" in page
-    assert "int8" not in page
-
-
 def test_the_readme_has_the_short_table_and_nothing_else_changes(root: Path) -> None:
     assert make_speed.main([], root=root) == 0
     text = (root / "README.md").read_text()
@@ -162,7 +98,7 @@ def test_the_readme_has_the_short_table_and_nothing_else_changes(root: Path) -> 
     assert "old" not in text
     assert cells(text, "dualpath") == [["dualpath", "1000", "2000", "0.43 GB"]]
     assert cells(text, "the authors' way, fp32") == [["the authors' way, fp32", "2500", "", ""]]
-    assert cells(text, "VideoMAE-B, 16 frames") == [["VideoMAE-B, 16 frames", "500", "", ""]]
+    assert cells(text, "VideoMAE-B, 16 frames") == []
     assert "checkpointing" not in text
 
 
