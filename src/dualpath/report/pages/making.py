@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dualpath.files import write_whole
-from dualpath.terminal import shown
+from dualpath.terminal import in_line, shown
 
 _ENVIRONMENT = Environment(
     autoescape=True,
@@ -31,7 +31,7 @@ _BETWEEN_WORDS = re.compile(
 
 def breakable(name: str) -> Markup:
     """A name that lines break after its marks and between its words: "moves_|left/|Play|Ball", not within "left"."""
-    return Markup(_BETWEEN_WORDS.sub("<wbr>", str(escape(shown(name)))))
+    return Markup(_BETWEEN_WORDS.sub("<wbr>", str(escape(in_line(name)))))
 
 
 _ENVIRONMENT.filters["breakable"] = breakable
