@@ -59,7 +59,8 @@ def write_comparison(comparison: Comparison, output: Path, *, command: str) -> d
     ]
     write_whole(output / JSON, json.dumps(told, indent=2) + "\n")
     write_whole(output / MARKDOWN, markdown(comparison, rows, command=command))
-    about = f"Accuracy over cost on {comparison.data.name}: {dict(protocol(comparison, rows))['accuracy']}"
+    measured = dict(protocol(comparison, rows))["accuracy"]
+    about = f"Accuracy over cost on {comparison.data.name}, {comparison.classes} classes: {measured}"
     write_whole(output / PICTURE, draw(points, title=about))
     return told
 
