@@ -144,12 +144,14 @@ def test_figures_are_those_of_the_folds(reference: Path, data: Path) -> None:
         those = [row for row in rows if row["fold"] == str(fold)]
         share = sum(row["label"] == row["prediction"] for row in those) / len(those)
         bad = sum(row["video"] in BAD for row in those)
+        by_class = [[row["label"] == row["prediction"] for row in those if row["label"] == label] for label in ("blue", "red")]
         assert told["folds"][fold - 1] == {
             "fold": fold,
             "train_videos": 17 - len(those) - (1 - bad),
             "held_out_videos": len(those),
             "undecodable": bad,
             "top1": pytest.approx(share),
+            "mean_class_accuracy": pytest.approx(statistics.mean(map(statistics.fmean, filter(None, by_class)))),
         }
         shares.append(share)
     assert sorted(fold["held_out_videos"] for fold in told["folds"]) == [8, 9]
