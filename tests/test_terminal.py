@@ -12,15 +12,16 @@ import pytest
 from rich.console import Console
 
 from dualpath.cli import main
+from dualpath.data.formats.text import read_records
 from dualpath.data.manifest import Video
-from dualpath.engine.answers import Answer
+from dualpath.engine.answers import Answer, write_answers
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.progress import Bar
 from dualpath.engine.recorded import read_summary
 from dualpath.files import cell_text, csv_cell
 from dualpath.report.predictions import prediction_table
 from dualpath.report.tables import accuracy_table
-from dualpath.terminal import plain_streams, shown
+from dualpath.terminal import in_line, plain_streams, shown
 
 NASTY = "a\x1b[2Jb\x07\u202egpj.\x9b31m\udcff"
 SHOWN = r"a\x1b[2Jb\x07\u202egpj.\x9b31m\udcff"
@@ -36,6 +37,7 @@ def evaluation(names: list[str], classes: tuple[str, ...]) -> Evaluation:
 def test_what_steers_a_terminal_is_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(NASTY) == SHOWN
     assert shown("left\tright\nää 日本 é") == "left\tright\nää 日本 é"
+    assert in_line("a\nb\tc\x07") == r"a\nb\tc\x07"
     with plain_streams():
         print(NASTY)
         print(NASTY, file=sys.stderr)
@@ -82,6 +84,24 @@ def test_no_name_is_a_formula(name: str) -> None:
     assert cell[:1] not in tuple("=+-@\t\r")
     assert cell_text(cell) == name
     assert (cell == name) == (name in ("'a", "a=b", "", "red"))
+
+
+def test_predictions_and_lists_hold_no_formula(tmp_path: Path) -> None:
+    answers = [Answer("=1+1.mp4", ({"label": "@up", "score": 0.75}, {"label": "-", "score": 0.25})), Answer("-x", (), "+bad")]
+    write_answers(tmp_path / "out.csv", answers)
+    head, *rows = csv.reader(io.StringIO((tmp_path / "out.csv").read_text()))
+    assert head == ["video", "error", "damaged", "label", "score", "label_2", "score_2"]
+    assert rows[0] == ["'=1+1.mp4", "", "", "'@up", "0.750000", "'-", "0.250000"]
+    assert rows[1] == ["'-x", "'+bad", *[""] * 5]
+    (_, heads), (_, first), _ = read_records(tmp_path / "out.csv", pytest.fail) or []
+    assert dict(zip(heads, first, strict=True))["video"] == "=1+1.mp4"  # `predict` reads it as a list again
+
+
+def test_a_name_has_one_line() -> None:
+    told = accuracy_table(evaluation(["a.mp4", "x\n  b.mp4 is fine"], ("red\nblue", "green")))
+    assert r"x\n  b.mp4 is fine is broken" in told
+    assert r"red\nblue" in told
+    assert r"x\ny.mp4" in prediction_table([Answer("x\ny.mp4", ({"label": "a\tb", "score": 0.5},))])
 
 
 def test_an_evaluation_with_such_names_is_read_again(tmp_path: Path) -> None:

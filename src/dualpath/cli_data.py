@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dualpath.errors import DualPathError
+from dualpath.terminal import in_line
 
 HELP = """usage: dualpath data VERB ...
 
@@ -143,7 +144,7 @@ def _bench(words: Sequence[str]) -> int:
             name = f"{options.method} on {info.backbone['name']}, {cost.plan.train_gmacs:.1f} GMACs a clip"
             print(f"estimates for {name}: two forward passes a step, at 40 % of the card's peak; --clips_per_s takes yours")
     for name, reason in bench.left_out.items():
-        print(f"left out: {name} {reason}", file=sys.stderr)
+        print(f"left out: {in_line(name)} {reason}", file=sys.stderr)
     return 0
 
 

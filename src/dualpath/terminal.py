@@ -21,6 +21,11 @@ def shown(text: str) -> str:
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def in_line(text: str) -> str:
+    """As `shown`, with its ends of lines spelled out too: "a\\nb"."""
+    return shown(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 class Stream:
     """A text stream that spells out what would steer a terminal.
 

@@ -1,8 +1,10 @@
 """Preparing a data set: frame for frame, resumable, nothing half written, what is wrong named."""
 
 import csv
+import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,9 +147,17 @@ def test_nothing_readable(tmp_path, here):
         prepare(read_manifest(tmp_path / "data", val_fraction=0.0), tmp_path / "new", config=SMALL)
 
 
-def test_names_that_no_file_system_takes_or_that_are_twice(data, tmp_path):
-    from dataclasses import replace
+def test_its_list_holds_no_formula_and_gives_the_names_back(data, tmp_path, here):
+    manifest = read_manifest(data, val_fraction=0.0)
+    classes = ("=1+1", "@x\n|y")
+    prepare(replace(manifest, classes=classes), tmp_path / "new", config=SMALL)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "new/labels.csv").read_text(), newline="")))
+    assert {row["label"] for row in rows} == {"'=1+1", "'@x\n|y"}
+    assert not any(cell.startswith(tuple("=+-@\t\r")) for row in rows for cell in row.values())
+    assert read_manifest(tmp_path / "new").classes == classes
 
+
+def test_names_that_no_file_system_takes_or_that_are_twice(data, tmp_path):
     manifest = read_manifest(data, val_fraction=0.0)
     names = ["../../etc/passwd", "A/x", "a/X.mp4", "...", "b/x.mp4", "é" * 300 + ".mp4", "a\nb"]
     videos = tuple(replace(manifest.videos[0], name=name, split="train", label=0) for name in names)

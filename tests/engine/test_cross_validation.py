@@ -144,12 +144,14 @@ def test_figures_are_those_of_the_folds(reference: Path, data: Path) -> None:
         those = [row for row in rows if row["fold"] == str(fold)]
         share = sum(row["label"] == row["prediction"] for row in those) / len(those)
         bad = sum(row["video"] in BAD for row in those)
+        by_class = [[row["label"] == row["prediction"] for row in those if row["label"] == label] for label in ("blue", "red")]
         assert told["folds"][fold - 1] == {
             "fold": fold,
             "train_videos": 17 - len(those) - (1 - bad),
             "held_out_videos": len(those),
             "undecodable": bad,
             "top1": pytest.approx(share),
+            "mean_class_accuracy": pytest.approx(statistics.mean(map(statistics.fmean, filter(None, by_class)))),
         }
         shares.append(share)
     assert sorted(fold["held_out_videos"] for fold in told["folds"]) == [8, 9]
@@ -252,7 +254,8 @@ def test_the_table(
     assert f"{whole}{100 * low:.1f} to {100 * high:.1f} %; segment-4, 1x1 views\n" in said.out
     assert "1 of them could not be decoded and counted as wrong:\n  train/red/bad.mp4 is not a video but a" in said.out
     for fold in told["folds"]:
-        cells = [f"{fold['fold']}", str(fold["train_videos"]), str(fold["held_out_videos"]), f"{100 * fold['top1']:.1f} %"]
+        shares = [f"{100 * fold[key]:.1f} %" for key in ("top1", "mean_class_accuracy")]
+        cells = [str(fold["fold"]), str(fold["train_videos"]), str(fold["held_out_videos"]), *shares]
         assert any([cell.strip() for cell in text.strip("│").split("│")] == cells for text in said.out.splitlines())
     assert "the 2 test videos are left out of the folds\n" in said.err
     assert (

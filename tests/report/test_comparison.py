@@ -48,9 +48,9 @@ def two() -> Comparison:
         asked,
         {
             "dualpath": [
-                {"right": 40, "step_seconds": 0.2},
-                {"right": 44, "step_seconds": 0.4},
-                {"right": 45, "step_seconds": 9.0},
+                {"right": 40, "step_seconds": 0.2, "mean_class": 0.72},
+                {"right": 44, "step_seconds": 0.4, "mean_class": 0.87},
+                {"right": 45, "step_seconds": 9.0, "mean_class": 0.87},
             ],
             "probe": [{"right": 20, "trainable": 850, "gmacs": 0.0123, "stored": "float32"}] * 3,
         },
@@ -61,11 +61,12 @@ def test_cells_by_hand(two: Comparison) -> None:
     dual, probe = make_rows(two)
     # 80, 88 and 90 %: mean 86, squares 36 + 4 + 16 = 56, / 2 = 28, root 5.29; median of the steps, not their mean.
     assert cells(dual, long=True) == [
-        "dualpath", "", "0.01", "86.0 ± 5.3 %", "1,234,567 (6.17 %)", "3.50 x 12 = 42.0", "0.400", "1.50 GB", "12.3",
+        "dualpath", "", "0.01", "86.0 ± 5.3 %", "82.0 ± 8.7 %", "1,234,567 (6.17 %)", "3.50 x 12 = 42.0", "0.400", "1.50 GB",
+        "12.3",
     ]  # fmt: skip
     assert (dual.lowest, dual.highest) == (0.8, 0.9)
     assert cells(probe) == [
-        "probe", "epochs 9, lr 0.5", "0.5", "40.0 ± 0.0 %", "850", "0.0123 x 12 = 0.148", "0.250", "1.50 GB", "12.3",
+        "probe", "epochs 9, lr 0.5", "0.5", "40.0 ± 0.0 %", "-", "850", "0.0123 x 12 = 0.148", "0.250", "1.50 GB", "12.3",
     ]  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def test_what_is_unequal_is_told(two: Comparison) -> None:
     assert "on different machines: their times and memory cannot be compared" in told
     lost = replace(two, results=two.results | {"probe": (RUN, RUN, replace(RUN, peak_ram_gb=None))})
     assert "Memory is missing where" in " ".join(remarks(lost, make_rows(lost)))
-    assert cells(make_rows(lost)[1])[7] == "-"
+    assert cells(make_rows(lost)[1])[HEADS.index("peak memory")] == "-"
 
 
 def test_files(two: Comparison, tmp_path: Path) -> None:
@@ -142,6 +143,8 @@ def test_files(two: Comparison, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "compare.json").read_text()) == told
     first = told["entries"][0]
     assert first["top1"] == pytest.approx({"mean": 0.86, "sd": 0.052915, "min": 0.8, "max": 0.9}, rel=1e-4)
+    assert first["mean_class_accuracy"] == pytest.approx({"mean": 0.82, "sd": 0.0866, "min": 0.72, "max": 0.87}, rel=1e-3)
+    assert told["entries"][1]["mean_class_accuracy"] is None
     assert first["gmacs"] == {"view": 3.5, "views": 12, "video": 42.0}
     assert first["runs"][0]["top1_interval95"] == pytest.approx([0.66963, 0.88756], abs=1e-4)
     assert (told["settings"]["epochs"], "seed" in told["settings"], told["seeds"]) == (3, False, [0, 1, 2])
@@ -180,7 +183,12 @@ CROWD = [
 
 def test_picture_shows_the_points_and_hides_no_label() -> None:
     points = [Point(label, int(trained), float(gmacs), top1, spread) for label, trained, gmacs, top1, spread in CROWD]
-    figure = make_figure(points)
+    title = "Accuracy over cost on a|$data$: " + "on the 38 test videos, segment-16, 1x1 views, weights of the last epoch " * 3
+    figure = make_figure(points, title=title)
+    assert figure.get_suptitle().replace("\n", " ") == title.strip()
+    above = figure.texts[0].get_window_extent()
+    assert above.x1 <= figure.bbox.x1
+    assert above.y0 > max(axes.get_window_extent().y1 for axes in figure.axes)
     for axes, name in zip(figure.axes, ("trainable", "gmacs"), strict=True):
         bars = [drawn for drawn in axes.containers if isinstance(drawn, ErrorbarContainer)]
         for point, bar in zip(points, bars, strict=True):
@@ -200,6 +208,6 @@ def test_picture_shows_the_points_and_hides_no_label() -> None:
 
 def test_picture_of_one_point_and_of_equal_ones() -> None:
     one = Point("alone", 0, 1.0, 1.0)
-    assert make_figure([one]).axes[0].get_xscale() == "linear"
-    picture = Image.open(BytesIO(draw([one, replace(one, label="twin")])))
+    assert make_figure([one], title="of one").axes[0].get_xscale() == "linear"
+    picture = Image.open(BytesIO(draw([one, replace(one, label="twin")], title="of two")))
     assert picture.format == "PNG"

@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,23 @@ def test_the_sheet_has_room_for_every_clip(count: int) -> None:
     assert max(top for _, top in boxes) + layout.side <= layout.height - 40
     for n in range(1, count):  # time runs like text
         assert layout.left(n) > layout.left(n - 1) or layout.top(n, 0) > layout.top(n - 1, 2) + layout.side
+
+
+@pytest.mark.parametrize("count", [1, 8, 10, 16, 64])
+def test_no_words_of_the_sheet_run_together(count: int) -> None:
+    long = "a class whose name goes on and on, as those of Something-Something do, " * 3
+    paths = [flat(*[1.0] * count, path=name) for name in ("spatial", "temporal")]
+    one = made(*paths, count=count, times=3725 + np.arange(count) / 8, classes=(long, "b", "c"), label=long)
+    canvas = sheet_canvas(replace(one, video="x" * 300 + ".mp4"))
+    boxes = [text.get_window_extent() for text in canvas.figure.texts]
+    assert all(box.x0 >= 0 and box.x1 <= canvas.width for box in boxes)
+    near = [box.padded(3) for box in boxes]
+    words = [text.get_text() for text in canvas.figure.texts]
+    rows = [(a.y0 + a.y1) / 2 for a in boxes]
+    for i in range(len(near)):
+        for j in range(i):
+            beside = abs(rows[i] - rows[j]) < 6
+            assert not (beside and near[i].overlaps(near[j])), (words[i], words[j])
 
 
 @pytest.mark.parametrize(("frame", "row", "column"), [(0, 0, 0), (6, 1, 3), (10, 3, 2)])

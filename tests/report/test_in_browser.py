@@ -35,6 +35,46 @@ WAYS: dict[str, dict[str, Any]] = {
 SEEN = [(name, way) for name in ("pictured", "demo", "check") for way in ("light", "dark", "phone")]
 SEEN += [("two", "light"), ("two", "phone"), ("many", "phone"), ("many", "print"), ("pictured", "print")]
 
+FAULTS = """(() => {
+    const faults = [];
+    const say = (what, node, more) => faults.push(`${what}: "${node.textContent.trim().slice(0, 60)}" ${more}`);
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const lines = [];
+    const range = document.createRange();
+    while (walker.nextNode()) {
+        const node = walker.currentNode, parent = node.parentElement;
+        if (!node.nodeValue.trim() || !parent.checkVisibility() || parent.closest('.unseen, .skip, .hash, pre')) continue;
+        range.selectNodeContents(node);
+        for (const box of range.getClientRects()) if (box.width > 1) lines.push([box, parent]);
+        if (getComputedStyle(parent).writingMode !== 'horizontal-tb') continue;
+        for (const word of node.nodeValue.matchAll(/\\p{Lu}?[\\p{Ll}\\p{N}]+|\\p{Lu}+/gu)) {
+            if (word[0].length > 30) continue;
+            range.setStart(node, word.index);
+            range.setEnd(node, word.index + word[0].length);
+            const tops = new Set([...range.getClientRects()].filter(box => box.width > 0).map(box => Math.round(box.top)));
+            if (tops.size > 1) say('broken', parent, word[0]);
+        }
+    }
+    const block = 'p, li, footer, h1, h2, h3, h4, dd, pre, th, td, summary';
+    for (const [i, [a, x]] of lines.entries()) for (const [b, y] of lines.slice(0, i)) {
+        const rows = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        const gap = Math.max(a.left, b.left) - Math.min(a.right, b.right);
+        const one = x === y || (x.closest(block) && x.closest(block) === y.closest(block));
+        if (!one && rows > 4 && gap < 4) say('touching', x, `and "${y.textContent.trim().slice(0, 60)}"`);
+    }
+    for (const bar of document.querySelectorAll('.track, .stack, .gap-track')) {
+        if (bar.checkVisibility() && bar.clientWidth < 80) say('sliver', bar.closest('tr, li'), bar.clientWidth);
+    }
+    for (const node of document.querySelectorAll('body *')) {
+        if (!node.checkVisibility() || node.closest('svg, .unseen, .skip, .track, .sheet, .matrix thead')) continue;
+        const style = getComputedStyle(node), box = node.getBoundingClientRect();
+        if (style.overflowX === 'hidden' && node.scrollWidth > node.clientWidth + 1) say('cut', node, '');
+        const beside = box.right > innerWidth + 0.5 || box.left < -0.5;
+        if (box.width && beside && !node.closest('.scroll')) say('outside', node, '');
+    }
+    return faults;
+})()"""
+
 
 @pytest.fixture(scope="module")
 def shown() -> Iterator[Browser]:
@@ -61,12 +101,12 @@ def pages(demo: Demo, pictured: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _write_check(folder: Path) -> None:
-    for name in ("red <b>", "blue"):
+    for name in ("red <b>", "disappears_and_then_comes_back", "PlayingBasketballOutdoors", "counterclockwise"):
         for i in range(2):
             path = folder / "data" / name / f"{'long name ' * 9}{i}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_video(path, 20 + i + len(name))
-    (folder / "data/blue/bad.mp4").write_text("no video")
+    (folder / "data/counterclockwise/bad.mp4").write_text("no video")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(check_module, "ask", ask_here)
         main(["data", "check", str(folder / "data"), "--output", str(folder / "check")])
@@ -83,6 +123,29 @@ def test_a_page_as_it_is_seen(shown: Browser, pages: dict[str, Path], name: str,
     paper = np.median(look.picture, axis=(0, 1))
     assert (paper < 60).all() if way == "dark" else (paper > 230).all()
     assert (np.abs(look.picture.astype(int) - paper).max(axis=2) > 60).mean() > 0.02
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("name", ["two", "pictured", "demo", "check"])
+def test_words_are_whole_and_bars_wide_enough(shown: Browser, pages: dict[str, Path], name: str, width: int) -> None:
+    look = shown.open(pages[name], width=width, script=FAULTS)
+    assert look.overflow <= 0
+    assert look.answer == []
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("<p style='width:40px;overflow-wrap:anywhere'>disappears</p>", 'broken: "disappears" disappears'),
+        ("<div><span>mov,mp4</span><b>yuv</b></div>", 'touching: "yuv" and "mov,mp4"'),
+        ("<table><tr><td>a<div class=track style='width:30px'>&nbsp;</div></table>", 'sliver: "a" 30'),
+        ("<div style='width:40px;overflow:hidden;white-space:nowrap'>moves right</div>", 'cut: "moves right" '),
+        ("<p style='margin-left:-50px'>moves right</p>", 'outside: "moves right" '),
+    ],
+)
+def test_such_faults_are_noticed(shown: Browser, tmp_path: Path, body: str, fault: str) -> None:
+    (tmp_path / "page.html").write_text(f"<!doctype html><title>x</title><body>{body}")
+    assert shown.open(tmp_path / "page.html", width=400, script=FAULTS).answer == [fault]
 
 
 @pytest.mark.parametrize(

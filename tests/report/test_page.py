@@ -75,7 +75,7 @@ class Tree(HTMLParser):
         super().__init__()
         self.root = Element("", {})
         self.open = [self.root]
-        self.feed(content)
+        self.feed(content.replace("<wbr>", ""))
         self.close()
         assert self.open == [self.root], f"never closed: {[element.tag for element in self.open]}"
 
@@ -323,6 +323,30 @@ def test_wilson_interval_of_known_counts() -> None:
 )
 def test_ticks_are_round(top: float, expected: list[float]) -> None:
     assert curves.ticks(top, 5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2.0, 2.5], (1.94, 2.56)),  # far from 0: a little beyond on either side
+        ([2.3, 2.3], (2.2724, 2.3276)),
+        ([0.4, 2.5], (0.0, 2.8)),  # less than half of the highest
+        ([0.0, 0.0], (0.0, 1.12e-12)),
+    ],
+)
+def test_an_axis_fits_its_values(values: list[float], expected: tuple[float, float]) -> None:
+    assert curves.limits(values) == pytest.approx(expected)
+
+
+def test_losses_far_from_0_fill_their_plot() -> None:
+    losses = [(step, 2.5 - step / 200) for step in range(1, 101)]  # 2.495 to 2
+    drawn = curves.plot([curves.Curve("x", "s0", losses, rough=True)], title="steps", mark=(2.3, "guessing"), fitted=True)
+    heights = [float(point.split(",")[1]) for point in drawn["curves"][0]["line"].split()]
+    assert min(heights) < 150
+    assert max(heights) > 850
+    (two, low), (_, middle), (_, high) = drawn["down"]
+    assert (two, low - middle) == ("2", pytest.approx(middle - high))
+    assert drawn["mark"]["at"] == pytest.approx((middle + high) / 2)  # between 2.2 and 2.4
 
 
 def test_smoothing_keeps_a_line_straight_and_does_not_lag() -> None:

@@ -50,16 +50,16 @@ def worth() -> Worth:
 
 def test_rows_by_hand(worth: Worth) -> None:
     cells = row_cells(worth)
-    assert [line[:3] for line in cells] == [
-        ["frames in order", "63.3 %", "38 of 60"],
-        ["reversed", "33.3 %", "20 of 60"],
-        ["shuffled", "36.7 %", "22 of 60"],
-        ["one frame repeated", "35.0 %", "21 of 60"],
-        ["spatial path silenced", "36.7 %", "22 of 60"],
-        ["temporal path silenced", "35.0 %", "21 of 60"],
+    assert [line[:4] for line in cells] == [
+        ["frames in order", "63.3 %", "63.3 %", "38 of 60"],
+        ["reversed", "33.3 %", "33.3 %", "20 of 60"],
+        ["shuffled", "36.7 %", "36.7 %", "22 of 60"],
+        ["one frame repeated", "35.0 %", "35.0 %", "21 of 60"],
+        ["spatial path silenced", "36.7 %", "36.7 %", "22 of 60"],
+        ["temporal path silenced", "35.0 %", "35.0 %", "21 of 60"],
     ]
-    assert cells[0][3] == ""
-    assert cells[1][3] == "-30.0 (-41.7 to -18.3)"
+    assert cells[0][4] == ""
+    assert cells[1][4] == "-30.0 (-41.7 to -18.3)"
     assert points(Interval(0.462, 0.41, 0.513)) == "-46.2 (-51.3 to -41.0)"
     assert points(Interval(-0.05, -0.1, 0.0)) == "+5.0 (+0.0 to +10.0)"
     assert points(Interval(0.0, 0.0, 0.0)) == "+0.0 (+0.0 to +0.0)"
@@ -130,8 +130,8 @@ def test_csv(worth: Worth) -> None:
 
 def test_markdown(worth: Worth) -> None:
     page = markdown(worth, command="dualpath worth RUN DATA")
-    assert "| reversed | 33.3 % | 20 of 60 | -30.0 (-41.7 to -18.3) |" in page
-    assert "| $5\\|10 | unrecognised | 20 |" in page
+    assert "| reversed | 33.3 % | 33.3 % | 20 of 60 | -30.0 (-41.7 to -18.3) |" in page
+    assert r"| \$5\|10 | unrecognised | 20 |" in page
     assert "60 videos of 4 classes, segment-4, 1x1 views." in page
     assert "(worth.png)" in page
     assert "Holm's method" in page

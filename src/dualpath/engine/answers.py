@@ -21,7 +21,7 @@ from dualpath.data.listed import fetched, find_videos
 from dualpath.engine.device import Precision
 from dualpath.engine.predict import BATCH, VideoClassifier, load
 from dualpath.errors import DualPathError, VideoError, check_count
-from dualpath.files import check_file, write_whole
+from dualpath.files import check_file, csv_cell, write_whole
 from dualpath.video.protocols import ViewsConfig
 
 T = TypeVar("T")
@@ -179,8 +179,9 @@ def _table(answers: Sequence[Answer], *, width: int) -> str:
     marks = ["", *(f"_{rank}" for rank in range(2, width + 1))]
     writer.writerow(["video", "error", "damaged", *(f"{name}{mark}" for mark in marks for name in ("label", "score"))])
     for answer in answers:
-        cells = [cell for guess in answer.classes for cell in (guess["label"], f"{float(guess['score']):.6f}")]
-        writer.writerow([answer.video, answer.problem or "", answer.damage or "", *cells, *[""] * (2 * width - len(cells))])
+        cells = [cell for guess in answer.classes for cell in (str(guess["label"]), f"{float(guess['score']):.6f}")]
+        row = (answer.video, answer.problem or "", answer.damage or "", *cells)
+        writer.writerow([*map(csv_cell, row), *[""] * (2 * width - len(cells))])
     return out.getvalue()
 
 

@@ -25,6 +25,7 @@ from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.sharing import check_shared
 from dualpath.errors import DualPathError
 from dualpath.files import make_folder, temporary_beside, write_whole
+from dualpath.markdown import escaped, table
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import BackboneConfig, load_backbone
@@ -332,8 +333,9 @@ def _about(backbone: Backbone) -> str:
 
 def _card(model: nn.Module, spec: ModelSpec, backbone: Backbone) -> str:
     trained, total = count_parameters(model)
-    rows = "\n".join(f"| {key} | {value} |" for key, value in spec.training.items())
-    labels = ", ".join(spec.classes[:20]) + (f" and {len(spec.classes) - 20} more" if len(spec.classes) > 20 else "")
+    training = table(["training", ""], [(key, str(value)) for key, value in spec.training.items()], words=2)
+    more = f" and {len(spec.classes) - 20} more" if len(spec.classes) > 20 else ""
+    labels = ", ".join(map(escaped, spec.classes[:20])) + more
     return f"""---
 library_name: dualpath
 base_model: {spec.backbone.backbone}
@@ -354,7 +356,5 @@ model.predict("clip.mp4", top_k=5)
 
 Clips: {spec.sampling.name}, {spec.sampling.num_frames} frames of {backbone.size}x{backbone.size} pixels.
 
-| training | |
-|---|---|
-{rows}
+{training}
 """

@@ -17,6 +17,7 @@ from dualpath.engine.prepare import find_segments, read_labels, tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.files import owns_output
+from dualpath.terminal import in_line
 from dualpath.video.decoding.fetched import as_url
 from dualpath.video.encode import EncodeConfig
 
@@ -120,7 +121,7 @@ def prepare_data(
         workers = cores() if workers == -1 else workers
         found = prepare(manifest, output, config=encode, shards=shards, workers=workers, progress=tell)
     if found.left_out:
-        named = [f"{name} {reason}" for name, reason in found.left_out.items()]
+        named = [f"{in_line(name)} {reason}" for name, reason in found.left_out.items()]
         more = [f"and {len(named) - MOST_NAMES} more, see prepared.json"] if len(named) > MOST_NAMES else []
         print(f"left out {len(named)} unreadable videos:", *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
     if shards is None:

@@ -44,6 +44,7 @@ from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, FetchError, Interrupted
 from dualpath.methods import find_method
 from dualpath.processes import stops_heard
+from dualpath.terminal import in_line
 
 MOST_NAMES = 16
 TWICE_SECONDS = 1.0
@@ -311,7 +312,7 @@ class Run:
         if not new:
             return
         for name, reason in new.items():
-            print(f"skipped {name}: {reason}", file=sys.stderr)
+            print(f"skipped {in_line(name)}: {reason}", file=sys.stderr)
             if name not in self.record.skipped_before:
                 log.skipped(self.position, name=name, reason=reason)
         self.record.skipped |= new

@@ -24,6 +24,7 @@ from dualpath.engine.state import STATE, check_epochs, check_settings, read_posi
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError
 from dualpath.files import remove_temporary
+from dualpath.terminal import in_line
 
 
 def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
@@ -248,7 +249,7 @@ def _tell_bad(manifest: Manifest, bad: Mapping[str, str], training: TrainConfig)
              f"or leave them out with --max_bad_files {enough(len(bad), len(manifest.videos))}"],
         )  # fmt: skip
     validated = {video.name for video in manifest.split("val")}
-    told = [f"{name} {reason}{', so it counts as wrong' if name in validated else ''}" for name, reason in bad.items()]
+    told = [f"{in_line(name)} {reason}{', so it counts as wrong' if name in validated else ''}" for name, reason in bad.items()]
     print(f"left out {len(bad)} unreadable videos:", *told, sep="\n  ", file=sys.stderr)
 
 

@@ -16,13 +16,24 @@ from rich.table import Table
 from dualpath.engine.compare import Comparison
 from dualpath.engine.one_run import RunResult
 from dualpath.files import write_whole
+from dualpath.markdown import escaped, fenced, table
 from dualpath.report.curves import wilson
 from dualpath.report.rows import FIGURES, Row, make_rows, name_rate, name_settings, over_seeds, protocol, remarks
 from dualpath.report.scatter import Point, draw
-from dualpath.report.tables import markdown_table
 
 JSON, MARKDOWN, PICTURE = "compare.json", "compare.md", "compare.png"
-HEADS = ("entry", "own settings", "learning rate", "top-1", "trained", "GMACs", "s/step", "peak memory", "clips/s")
+HEADS = (
+    "entry",
+    "own settings",
+    "learning rate",
+    "top-1",
+    "mean per class",
+    "trained",
+    "GMACs",
+    "s/step",
+    "peak memory",
+    "clips/s",
+)
 
 
 def write_comparison(comparison: Comparison, output: Path, *, command: str) -> dict[str, Any]:
@@ -48,7 +59,9 @@ def write_comparison(comparison: Comparison, output: Path, *, command: str) -> d
     ]
     write_whole(output / JSON, json.dumps(told, indent=2) + "\n")
     write_whole(output / MARKDOWN, markdown(comparison, rows, command=command))
-    write_whole(output / PICTURE, draw(points))
+    measured = dict(protocol(comparison, rows))["accuracy"]
+    about = f"Accuracy over cost on {comparison.data.name}, {comparison.classes} classes: {measured}"
+    write_whole(output / PICTURE, draw(points, title=about))
     return told
 
 
@@ -79,6 +92,7 @@ def _entry_json(row: Row) -> dict[str, Any]:
         "learning_rate": row.entry.config.training.peak_lr,
         "protocol": run.protocol,
         "top1": over_seeds(row.seeds),
+        "mean_class_accuracy": over_seeds(row.mean_class) if row.mean_class else None,
         **(_folds_json(row) if row.folds else {}),
         "trainable_params": run.trainable,
         "all_params": run.total,
@@ -131,6 +145,7 @@ def cells(row: Row, *, long: bool = False) -> list[str]:
         name_settings(row.own),
         name_rate(row.entry.config.training.peak_lr),
         _per_cent(row.seeds),
+        _per_cent(row.mean_class) if row.mean_class else "-",
         share,
         gmacs,
         "-" if step is None else three(step),
@@ -157,12 +172,12 @@ def _per_cent(shares: Sequence[float]) -> str:
 def comparison_table(comparison: Comparison) -> str:
     """Protocol, table and remarks for the terminal."""
     rows = make_rows(comparison)
-    table = Table(*HEADS)
+    shown = Table(*HEADS)
     for row in rows:
-        table.add_row(*cells(row))
+        shown.add_row(*cells(row))
     console = Console(file=io.StringIO(), width=200, markup=False, emoji=False)
     console.print("\n".join(f"{name:<9} {words}" for name, words in protocol(comparison, rows)), highlight=False, markup=False)
-    console.print(table)
+    console.print(shown)
     if comparison.folds:
         by_fold = Table(*fold_heads(comparison))
         for row in rows:
@@ -174,20 +189,19 @@ def comparison_table(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison, rows: Sequence[Row], *, command: str) -> str:
     """The page: command, protocol, table, picture, what is unequal."""
-    facts = "\n".join(f"- **{name}**: {words}" for name, words in protocol(comparison, rows))
-    table = markdown_table(HEADS, [cells(row, long=True) for row in rows], words=2)
-    unequal = "\n".join(f"- {remark}" for remark in remarks(comparison, rows))
-    by_fold = [markdown_table(fold_heads(comparison), [fold_cells(row) for row in rows], words=1)] if comparison.folds else []
-    tables = "\n\n".join([table, *by_fold])
-    return f"""# {len(rows)} entries compared on {comparison.data.name}
+    facts = "\n".join(f"- **{name}**: {escaped(words)}" for name, words in protocol(comparison, rows))
+    tables = [table(HEADS, [cells(row, long=True) for row in rows], words=2)]
+    if comparison.folds:
+        tables.append(table(fold_heads(comparison), [fold_cells(row) for row in rows], words=1))
+    unequal = "\n".join(f"- {escaped(remark)}" for remark in remarks(comparison, rows))
+    joined = "\n\n".join(tables)
+    return f"""# {len(rows)} entries compared on {escaped(comparison.data.name)}
 
-```
-{command}
-```
+{fenced(command)}
 
 {facts}
 
-{tables}
+{joined}
 
 GMACs are multiply-adds at inference, of one view and of all views of a video; s/step is a training step; clips/s is
 inference.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dualpath.engine.cross_validation import CrossValidation, FoldResult
 from dualpath.files import write_whole
 from dualpath.report.curves import wilson
 from dualpath.report.predictions import as_text
+from dualpath.terminal import in_line
 
 JSON, PREDICTIONS = "folds.json", "predictions.csv"
 
@@ -76,6 +78,7 @@ def _fold_json(fold: FoldResult) -> dict[str, Any]:
         "held_out_videos": len(fold.evaluation.videos),
         "undecodable": len(fold.evaluation.failures),
         "top1": fold.top1,
+        "mean_class_accuracy": fold.evaluation.mean_class_accuracy(),
     }
     if fold.baselines:
         figures["baseline"] = {name: {"top1": top1} for name, top1 in fold.baselines.items()}
@@ -97,13 +100,14 @@ def cross_validation_table(result: CrossValidation) -> str:
     """A line a fold, mean and standard deviation, the pooled accuracy with its interval, the videos that are unreadable."""
     names = list(result.baselines)
     table = Table("fold")
-    for head in ("training videos", "held-out videos", "top-1", *(f"baseline {name}" for name in names)):
+    for head in ("training videos", "held-out videos", "top-1", "mean per class", *(f"baseline {name}" for name in names)):
         table.add_column(head, justify="right")
     for fold in result.folds:
-        shares = [_percent(fold.top1), *(_percent(fold.baselines[name]) for name in names)]
-        table.add_row(str(fold.fold), str(fold.train_videos), str(len(fold.evaluation.videos)), *shares)
+        shares = (fold.top1, fold.evaluation.mean_class_accuracy(), *(fold.baselines[name] for name in names))
+        table.add_row(str(fold.fold), str(fold.train_videos), str(len(fold.evaluation.videos)), *map(_percent, shares))
     table.add_section()
-    table.add_row("mean", "", "", _percent(result.mean), *(_percent(result.baselines[name]) for name in names))
+    means = (result.mean, statistics.fmean(fold.evaluation.mean_class_accuracy() for fold in result.folds))
+    table.add_row("mean", "", "", *map(_percent, means), *(_percent(result.baselines[name]) for name in names))
     pooled, _ = result.pooled()
     mean, spread = 100 * result.mean, 100 * result.spread
     right, count = int(np.trace(pooled.confusion())), len(pooled.videos)
@@ -118,7 +122,7 @@ def cross_validation_table(result: CrossValidation) -> str:
         lines.append(f"warning: {sentence}")
     if pooled.failures:
         lines.append(f"{len(pooled.failures)} of them could not be decoded and counted as wrong:")
-        lines += [f"  {pooled.videos[index].name} {reason}" for index, reason in pooled.failures.items()]
+        lines += [f"  {in_line(pooled.videos[index].name)} {reason}" for index, reason in pooled.failures.items()]
     return as_text(table, *lines)
 
 

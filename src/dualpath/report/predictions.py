@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dualpath.engine.answers import Answer
+from dualpath.terminal import in_line
 
 
 def as_text(*parts: Table | str) -> str:
@@ -25,5 +26,7 @@ def prediction_table(answers: Sequence[Answer]) -> str:
     table = Table("video", "class", "score")
     for answer in answers:
         for rank, guess in enumerate(answer.classes):
-            table.add_row(answer.video if rank == 0 else "", str(guess["label"]), f"{float(guess['score']):.4f}")
+            table.add_row(
+                in_line(answer.video) if rank == 0 else "", in_line(str(guess["label"])), f"{float(guess['score']):.4f}"
+            )
     return as_text(table)

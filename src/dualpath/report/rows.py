@@ -33,6 +33,7 @@ class Row:
         folds: accuracies of each fold, one a seed.
         top1, spread: mean and sample standard deviation (n - 1) of those of the seeds; no spread with one seed.
         lowest, highest: of those of the seeds.
+        mean_class: of each seed, as `seeds`, the mean of the classes' accuracies; none where a run does not know it.
         gmacs: of one view; those of a video are `views` times as many.
         measured: median over the runs of each measured figure, None where a run does not know it.
     """
@@ -47,6 +48,7 @@ class Row:
     spread: float | None
     lowest: float
     highest: float
+    mean_class: tuple[float, ...]
     gmacs: float
     measured: dict[str, float | None]
 
@@ -62,10 +64,7 @@ def make_rows(comparison: Comparison) -> list[Row]:
     rows = []
     for entry in comparison.entries:
         runs = comparison.results[entry.label]
-        of_seeds: dict[int, list[float]] = {}
-        for run in runs:
-            of_seeds.setdefault(run.seed, []).append(run.top1)
-        shares = tuple(statistics.fmean(of_seed) for of_seed in of_seeds.values())
+        shares, means = (_by_seed(runs, key) for key in ("top1", "mean_class"))
         spread = over_seeds(shares)
         known = {name: [getattr(run, name) for run in runs] for name in FIGURES}
         rows.append(
@@ -80,11 +79,21 @@ def make_rows(comparison: Comparison) -> list[Row]:
                 spread=spread["sd"],
                 lowest=spread["min"],
                 highest=spread["max"],
+                mean_class=means,
                 gmacs=runs[0].gmacs,
                 measured={name: None if None in values else statistics.median(values) for name, values in known.items()},
             )
         )
     return rows
+
+
+def _by_seed(runs: Sequence[RunResult], key: str) -> tuple[float, ...]:
+    """An accuracy of each seed, its folds counting alike; none where a run does not know it."""
+    of_seeds: dict[int, list[float | None]] = {}
+    for run in runs:
+        of_seeds.setdefault(run.seed, []).append(getattr(run, key))
+    known = [[share for share in shares if share is not None] for shares in of_seeds.values()]
+    return tuple(map(statistics.fmean, known)) if sum(map(len, known)) == len(runs) else ()
 
 
 class Spread(TypedDict):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
+
+from dualpath.terminal import in_line
 
 OURS, THEIRS, QUIET = "#00639b", "#b34700", "#5b6470"
 WIDE = 12.0  # a range with such a factor is drawn in powers of ten
@@ -42,17 +45,19 @@ class Point:
     ours: bool = False
 
 
-def draw(points: Sequence[Point]) -> bytes:
+def draw(points: Sequence[Point], *, title: str) -> bytes:
     """The picture as a PNG."""
     out = io.BytesIO()
-    make_figure(points).savefig(out, format="png")
+    make_figure(points, title=title).savefig(out, format="png")
     return out.getvalue()
 
 
-def make_figure(points: Sequence[Point]) -> Figure:
+def make_figure(points: Sequence[Point], *, title: str) -> Figure:
     """The two panels, every label in its place."""
     figure = Figure(figsize=(11.5, 5.2), dpi=110, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
+    above = textwrap.fill(in_line(title), 120)
+    figure.suptitle(above, x=0.01, ha="left", fontsize=11, fontweight="bold", color="#1b1f24", parse_math=False)
     left, right = figure.subplots(1, 2, sharey=True)
     note = " (± one standard deviation over the seeds)" if any(point.spread is not None for point in points) else ""
     left.set_ylabel(f"top-1, %{note}", color=QUIET)
@@ -111,7 +116,7 @@ def _label(axes: Any, points: Sequence[Point], costs: Sequence[float]) -> None:
         taken.append(Bbox.from_extents(x - 7, y - 7, x + 7, y + 7))
         if point.spread:
             reach = abs(axes.transData.transform((1, 100 * point.spread))[1] - axes.transData.transform((1, 0))[1])
-            taken.append(Bbox.from_extents(x - 4, y - reach, x + 4, y + reach))
+            taken.append(Bbox.from_extents(x - 7, y - reach - 4, x + 7, y + reach + 4))  # with its caps
     for point, (x, y) in zip(points, centres, strict=True):
         text = axes.annotate(
             point.label.replace("$", r"\$"),

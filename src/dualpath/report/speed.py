@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from dualpath.errors import DualPathError
+from dualpath.markdown import table
 from dualpath.report.scatter import OURS, QUIET, THEIRS
 from dualpath.report.tables import as_text
 from dualpath.speed.turns import Candidate, Measured, ceiling_label
@@ -79,16 +80,15 @@ def share_of_ceiling(one: Measured, by_label: dict[str, Measured]) -> float | No
 
 def speed_table(measured: Sequence[Measured], machine: str) -> str:
     """For the terminal."""
-    table = Table(*HEAD)
+    shown = Table(*HEAD)
     for row in speed_rows(measured):
-        table.add_row(*row)
-    return as_text(machine, table)
+        shown.add_row(*row)
+    return as_text(machine, shown)
 
 
 def speed_markdown(measured: Sequence[Measured]) -> str:
     """For a page."""
-    lines = [HEAD, ("---", *["---:"] * (len(HEAD) - 1)), *speed_rows(measured)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return table(HEAD, speed_rows(measured), words=1) + "\n"
 
 
 def speed_json(measured: Sequence[Measured], *, machine: str, command: str, versions: dict[str, str]) -> dict[str, Any]:

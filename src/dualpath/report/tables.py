@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.table import Table
 
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.info import Info
 from dualpath.report.predictions import as_text
+from dualpath.terminal import in_line
 
 WIDEST_MATRIX = 16  # classes: more would not fit a terminal
 
@@ -23,7 +22,7 @@ def accuracy_table(evaluation: Evaluation) -> str:
     by_class = Table("#", "class", "videos", "right", *(["predicted as # ..."] if len(matrix) <= WIDEST_MATRIX else []))
     for label, (name, share) in enumerate(figures["per_class"].items()):
         told = "-" if share is None else f"{100 * share:.1f} %"
-        row = [str(label), name, str(matrix[label].sum()), told]
+        row = [str(label), in_line(name), str(matrix[label].sum()), told]
         if len(matrix) <= WIDEST_MATRIX:
             row.append(" ".join(f"{count:>3}" if count else "  ." for count in matrix[label, :-1]))
         by_class.add_row(*row)
@@ -33,7 +32,7 @@ def accuracy_table(evaluation: Evaluation) -> str:
     if figures["undecodable"]:
         count = len(figures["undecodable"])
         parts.append(f"{count} {'video' if count == 1 else 'videos'} could not be decoded and counted as wrong:")
-        parts += [f"  {name} {reason}" for name, reason in figures["undecodable"].items()]
+        parts += [f"  {in_line(name)} {reason}" for name, reason in figures["undecodable"].items()]
     return as_text(*parts)
 
 
@@ -66,10 +65,3 @@ def info_table(info: Info) -> str:
         table,
         f"{info.protocol}; {config.num_classes} classes; memory on a GPU, frozen weights in {config.precision}{again}",
     )
-
-
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> str:
-    """Rows of cells under heads; the first `words` columns are of words, the others of figures."""
-    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join('---' if i < words else '---:' for i in range(len(heads)))}|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join(lines)

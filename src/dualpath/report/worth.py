@@ -14,13 +14,14 @@ from dualpath.engine.checkpoint import versions
 from dualpath.engine.verdicts import ALPHA, IN_ORDER, VERDICTS, ClassWorth
 from dualpath.engine.worth import ROWS, Worth
 from dualpath.files import csv_cell, write_whole
+from dualpath.markdown import escaped, fenced, table
 from dualpath.report.curves import wilson
 from dualpath.report.predictions import as_text
-from dualpath.report.tables import markdown_table
 from dualpath.report.worth_picture import draw_worth, points
+from dualpath.terminal import in_line
 
 JSON, CSV, MARKDOWN, PICTURE = "worth.json", "worth.csv", "worth.md", "worth.png"
-HEADS = ("row", "top-1", "right", "change from frames in order, points (95 %)")
+HEADS = ("row", "top-1", "mean per class", "right", "change from frames in order, points (95 %)")
 RULE = f"""How a class gets its verdict: a row tells a class if the videos of the class are taken for it more often than those
 of the others are (Fisher's exact test, one-sided); frames in order are better than another row if the difference of these two
 shares differs, by McNemar's exact test on the videos that the two rows take for the class differently. All at
@@ -56,7 +57,7 @@ def as_json(worth: Worth, *, command: str) -> dict[str, Any]:
             "top1": right / len(plain.videos),
             "top1_interval95": list(wilson(right, len(plain.videos))),
             "right": right,
-            "mean_class_accuracy": found.summary()["mean_class_accuracy"],
+            "mean_class_accuracy": found.mean_class_accuracy(),
         }
         if row != IN_ORDER:
             loss = worth.losses[row]
@@ -115,10 +116,11 @@ def row_cells(worth: Worth) -> list[list[str]]:
     """The cells below HEADS."""
     count = len(worth.in_order.videos)
     cells = []
-    for row in worth.rows:
+    for row, found in worth.rows.items():
         right = int(worth.right(row).sum())
         change = "" if row == IN_ORDER else points(worth.losses[row])
-        cells.append([ROWS[row], f"{100 * right / count:.1f} %", f"{right} of {count}", change])
+        shares = (f"{100 * share:.1f} %" for share in (right / count, found.mean_class_accuracy()))
+        cells.append([ROWS[row], *shares, f"{right} of {count}", change])
     return cells
 
 
@@ -132,7 +134,7 @@ def class_cells(worth: Worth) -> list[list[str]]:
     cells = []
     for one in worth.by_class:
         shares = [f"{100 * one.share(row):.0f}" if one.videos else "-" for row in worth.rows]
-        cells.append([worth.in_order.classes[one.label], one.verdict or "-", str(one.videos), *shares])
+        cells.append([in_line(worth.in_order.classes[one.label]), one.verdict or "-", str(one.videos), *shares])
     return cells
 
 
@@ -153,7 +155,7 @@ def remarks(worth: Worth) -> list[str]:
     if plain.failures:
         count = len(plain.failures)
         told.append(f"{count} {'video' if count == 1 else 'videos'} could not be decoded and counted as wrong in each row:")
-        told += [f"  {plain.videos[i].name} {reason}" for i, reason in plain.failures.items()]
+        told += [f"  {in_line(plain.videos[i].name)} {reason}" for i, reason in plain.failures.items()]
     return told
 
 
@@ -181,16 +183,14 @@ def markdown(worth: Worth, *, command: str) -> str:
     """The page: command, rows, picture, classes, what a verdict means."""
     plain = worth.in_order
     meaning = "\n".join(f"- {line}" for line in verdict_words(worth))
-    told = "\n".join(f"- {line.strip()}" for line in remarks(worth))
+    told = "\n".join(f"- {escaped(line.strip())}" for line in remarks(worth))
     return f"""# What time is worth
 
-```
-{command}
-```
+{fenced(command)}
 
 {len(plain.videos)} videos of {len(plain.classes)} classes, {plain.protocol}.
 
-{markdown_table(HEADS, row_cells(worth), words=1)}
+{table(HEADS, row_cells(worth), words=1)}
 
 ![Accuracy with frames in several orders and with each path silenced, overall and by class]({PICTURE})
 
@@ -200,7 +200,7 @@ def markdown(worth: Worth, *, command: str) -> str:
 
 Accuracy in per cent.
 
-{markdown_table(class_heads(worth), class_cells(worth), words=2)}
+{table(class_heads(worth), class_cells(worth), words=2)}
 
 {meaning}
 

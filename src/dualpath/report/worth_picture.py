@@ -19,6 +19,7 @@ from dualpath.engine.verdicts import IN_ORDER, REVERSED, SHUFFLED, ClassWorth
 from dualpath.engine.worth import ROWS, SILENCED, Worth
 from dualpath.report.curves import wilson
 from dualpath.report.scatter import OURS, QUIET, THEIRS
+from dualpath.terminal import in_line
 
 INK, LINE = "#1b1f24", "#dfe2e6"
 BARS = {"in order": "#0072b2", "another order": "#6db3dd", "a path silenced": "#d55e00"}
@@ -131,6 +132,7 @@ def points(loss: Interval) -> str:
 
 
 def short_name(name: str) -> str:
-    """A class's name as it fits beside the picture, with no sign that matplotlib takes for mathematics."""
+    """A class's name as it fits beside the picture, in one line, with no sign that matplotlib takes for mathematics."""
+    name = in_line(name)
     cut = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
     return cut.replace("$", r"\$")

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dualpath.files import cell_text
+
 MOST = 1_000_000_000
 """No frame, second or label is a number above this."""
 _HEAD = 4096
@@ -90,7 +92,7 @@ def read_records(path: Path, tell: Tell, *, hint: str = "fetch it again") -> lis
     first = text.split("\n", 1)[0]
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     try:
-        records = [(lines.line_num, [cell.strip() for cell in cells]) for cells in lines if "".join(cells).strip()]
+        records = [(lines.line_num, [cell_text(cell.strip()) for cell in cells]) for cells in lines if "".join(cells).strip()]
     except csv.Error as problem:
         tell(f"{path.name} line {lines.line_num} is not CSV ({problem})")
         return None

@@ -25,7 +25,7 @@ from dualpath.data.preparing.journal import Finished, Job, Journal, Preparation,
 from dualpath.data.preparing.prepared import LABELS, PREPARED
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import csv_cell, write_whole
 from dualpath.settings import check_fields
 from dualpath.video.encode import EncodeConfig, Encoded, reencode
 from dualpath.video.mp4 import OutputError
@@ -174,7 +174,8 @@ def _write_labels(found: Preparation, manifest: Manifest) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["path", "label", "split", "group"])
     for one in found.finished:
-        writer.writerow([one.name, manifest.classes[one.video.label], one.video.split, one.video.group or ""])
+        row = (one.name, manifest.classes[one.video.label], one.video.split, one.video.group or "")
+        writer.writerow(map(csv_cell, row))
     write_whole(found.output / LABELS, out.getvalue())
 
 

@@ -1,7 +1,7 @@
 """The contact sheet of an explanation: a clip's frames over time, and below each what either path makes of it.
 
 title                                    scale
-          1  0.00 s   2  0.27 s   3  0.53 s ...
+          1   0.00 s  2   0.27 s  3   0.53 s ...     where frames are narrow, on two lines
 frames    [       ]   [       ]   [       ]
 spatial   [       ]   [  map  ]   [       ]      an empty place: the path does not look at that frame
 temporal  [  map  ]   [  map  ]   [  map  ]
@@ -26,7 +26,8 @@ from dualpath.report.maps.heat import TICKS, heat_picture, place, scale_bar, sof
 WIDEST, NARROWEST = 1400, 1000  # pixels
 _MARGIN, _LABELS, _GAP = 28, 108, 8
 _HEAD, _FOOT = 108, 40
-_TIME, _BAR, _SHARE = 20, 5, 22  # heights of the line over a frame, of the bar below a map, and of the line below that
+_LINE, _NUMBER = 16, 28  # height of a line over a frame; room for its number before its time
+_BAR, _SHARE = 5, 22  # heights of the bar below a map, and of the line below that
 _LARGEST = 200  # side of a frame
 ACCENT, EMPTY = "#00639b", "#f1f3f5"
 
@@ -66,8 +67,13 @@ class Layout:
         return _HEAD + self.bands * self._pitch + _FOOT
 
     @property
+    def lines(self) -> int:
+        """Over a frame: its number and its time, one below the other where frames are narrow."""
+        return 1 if self.columns <= 10 else 2
+
+    @property
     def _pitch(self) -> int:
-        return _TIME + self.side + 8 + self.rows * (self.side + _BAR + _SHARE) + 14
+        return self.lines * _LINE + 4 + self.side + 8 + self.rows * (self.side + _BAR + _SHARE) + 14
 
     def left(self, frame: int) -> int:
         """Of frame number `frame`, counted from 0."""
@@ -76,7 +82,7 @@ class Layout:
     def top(self, frame: int, row: int) -> int:
         """Of that frame (row 0) or of the maps on it (row 1 and so on)."""
         down = 0 if row == 0 else self.side + 8 + (row - 1) * (self.side + _BAR + _SHARE)
-        return _HEAD + frame // self.columns * self._pitch + _TIME + down
+        return _HEAD + frame // self.columns * self._pitch + self.lines * _LINE + 4 + down
 
 
 def draw_sheet(explanation: Explanation) -> bytes:
@@ -92,8 +98,9 @@ def sheet_canvas(explanation: Explanation) -> Canvas:
     frames = [enlarged(frame, layout.side) for frame in explanation.clip]
     for number, frame in enumerate(frames):
         left, top = layout.left(number), layout.top(number, 0)
-        canvas.text(left, top - 6, str(number + 1), size=12, color=QUIET)
-        canvas.text(left + layout.side, top - 6, time_said(explanation, number), size=12, color=INK, ha="right")
+        across, up = (_NUMBER, 0) if layout.lines == 1 else (0, _LINE)
+        canvas.text(left, top - 6 - up, str(number + 1), size=12, color=QUIET)
+        canvas.text(left + across, top - 6, time_said(explanation, number), size=12, color=INK)
         canvas.paste(left, top, frame)
     for band in range(layout.bands):
         _label(canvas, layout, band, 0, "frames", f"{len(frames)} of the video")
@@ -118,7 +125,7 @@ def draw_scale(canvas: Canvas, left: int, top: int, width: int) -> None:
         last = tick == TICKS[-1]
         canvas.box(min(at, left + width - 1), top + 29, 1, 3, QUIET)
         ha = "right" if last else "left" if tick == 0 else "center"
-        canvas.text(at, top + 44, f"{tick} and more" if last else str(tick), size=12, color=INK, ha=ha)
+        canvas.text(at, top + 44, f"{tick}+" if last else str(tick), size=12, color=INK, ha=ha)
 
 
 def enlarged(frame: UInt8[np.ndarray, "s s 3"], side: int) -> UInt8[np.ndarray, "z z 3"]:

@@ -16,6 +16,7 @@ from dualpath.data.checking.findings import Finding, count
 from dualpath.engine.data_verbs import FILES_A_SET, SETS_SHOWN
 from dualpath.report.pages.making import write_page
 from dualpath.report.tables import as_text
+from dualpath.terminal import in_line
 
 NAMES_SHOWN = 5  # of a finding, on the terminal
 FILES_SHOWN, CLASSES_SHOWN, SHEETS_SHOWN = 200, 100, 60  # on the page
@@ -51,13 +52,13 @@ def check_table(check: Check) -> str:
     for finding in check.findings:
         parts.append(f"{finding.severity:<8} {finding.text}")
         if finding.kind == "unreadable":
-            parts += [f"           {name}: {check.bad[name]}" for name in finding.files[:NAMES_SHOWN]]
+            parts += [f"           {in_line(name)}: {check.bad[name]}" for name in finding.files[:NAMES_SHOWN]]
         elif finding.details:
-            parts += [f"           {told}" for told in finding.details[:NAMES_SHOWN]]
+            parts += [f"           {in_line(told)}" for told in finding.details[:NAMES_SHOWN]]
         elif finding.sets:
-            parts += [f"           {' = '.join(names[:4])}" for names in finding.sets[:NAMES_SHOWN]]
+            parts += [f"           {in_line(' = '.join(names[:4]))}" for names in finding.sets[:NAMES_SHOWN]]
         elif finding.files and finding.severity != "note":
-            parts.append(f"           {', '.join(finding.files[:NAMES_SHOWN])}")
+            parts.append(f"           {in_line(', '.join(finding.files[:NAMES_SHOWN]))}")
         more = len(finding.sets or finding.details or finding.files) - NAMES_SHOWN
         if more > 0 and finding.severity != "note":
             parts.append(f"           and {more:,} more, in check.json")

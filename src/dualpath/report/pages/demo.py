@@ -60,7 +60,7 @@ def write_report(
         total_params=count_parameters(model.model)[1],
         backbone=model.spec.backbone.backbone,
         num_frames=model.spec.sampling.num_frames,
-        plot=plot(curves, title="optimizer steps", mark=(guessing, "guessing")),
+        plot=plot(curves, title="optimizer steps", mark=(guessing, "guessing"), fitted=True),
         heads=[(SERIES[key], METHODS[key]) for key in METHODS],
         by_class=class_rows([(SERIES[key], found[key]) for key in METHODS], order, paired=paired),
         confusion=confusion_rows(evaluation),

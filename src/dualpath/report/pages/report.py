@@ -182,7 +182,7 @@ def _plots(subjects: Sequence[dict[str, Any]], sources: Sequence[Source], first:
     mark = (guessing, "guessing") if guessing else None
     plots: list[dict[str, Any]] = []
     if losses:
-        plots.append({"name": "Loss", "digits": 3, "plot": plot(losses, title="optimizer steps", mark=mark)})
+        plots.append({"name": "Loss", "digits": 3, "plot": plot(losses, title="optimizer steps", mark=mark, fitted=True)})
     if rates:
         plots.append({"name": "Learning rate", "digits": 6, "plot": plot(rates, title="optimizer steps", told=_small)})
     if tops:
