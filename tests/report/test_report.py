@@ -109,10 +109,10 @@ def test_counts_and_costs(page: tuple[str, Element]) -> None:
     data, cost = rows_of(page[1], "data"), rows_of(page[1], "cost")
     assert data["Model"] == ["linear probe on tiny, clips of 8 frames"]
     assert data["Videos judged"] == ["12 of 3 classes"]
-    assert data["Not decodable, counted as wrong"] == ["1"]
+    assert data["Could not be read, counted as wrong"] == ["1"]
     assert data["Usable videos"] == ["train 9, val 3, test 0"]
     assert data["Left out before training"] == ["1"]
-    assert data["of these, quarantined by a data check"] == ["1"]
+    assert data["of these, in the quarantine of a data check"] == ["1"]
     assert data["Skipped in training"] == ["1"]
     assert data["Training"] == ["epochs 2, seed 7"]
     assert cost["Trained parameters"] == ["1,930 (1.00 %)"]

@@ -39,9 +39,9 @@ def data_rows(source: Source, evaluation: Evaluation | None) -> list[tuple[str, 
             ("Protocol", evaluation.protocol),
             ("Videos from", split),
             ("Videos judged", f"{len(evaluation.videos):,} of {len(evaluation.classes):,} classes"),
-            ("Not decodable, counted as wrong", f"{len(evaluation.failures):,}"),
-            ("of these, known from a data check", f"{evaluation.quarantined:,}"),
-            ("Listed in the annotations", evaluation.listed_words() or "the data set has no lists"),
+            ("Could not be read, counted as wrong", f"{len(evaluation.failures):,}"),
+            ("of these, found by dualpath data check", f"{evaluation.quarantined:,}"),
+            ("Of the official list", evaluation.listed_words() or "this data set has none"),
         ]
     if source.record:
         counts = _part(record, "counts")
@@ -51,7 +51,7 @@ def data_rows(source: Source, evaluation: Evaluation | None) -> list[tuple[str, 
             ("Training data", str(record.get("root", MISSING))),
             ("Usable videos", ", ".join(usable) or MISSING),
             ("Left out before training", MISSING if left_out is None else f"{len(left_out):,}"),
-            ("of these, quarantined by a data check", f"{record['quarantined']:,}" if "quarantined" in record else MISSING),
+            ("of these, in the quarantine of a data check", f"{record['quarantined']:,}" if "quarantined" in record else MISSING),
             ("Skipped in training", MISSING if skipped is None else f"{len(skipped):,}"),
         ]
     if baseline := _part(source.record, "baseline"):
