@@ -143,7 +143,7 @@ def test_dry_run_tells_the_plan_and_leaves_nothing(
     told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert list(told) == ["method", "parameters", "a", "data", "batch", "length", "memory", "device"]
     assert told["data"] == "400 classes, no videos given"
-    assert told["length"] == "30 epochs, at least 400 steps"
+    assert told["length"] == "30 epochs, at least 300 steps"
     assert main([*words, "--num-classes", "11", "--method=linear_probe"]) == 0
     said = capsys.readouterr().out
     assert "data       11 classes" in said

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +13,15 @@ from torch.nn import functional as F
 from dualpath.cli import main
 from dualpath.data.manifest import Video
 from dualpath.engine import baseline, prepare
-from dualpath.engine.baseline import describe_baseline, judge
+from dualpath.engine.baseline import describe_baseline, judge, read_in_order
+from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.logistic import STRENGTHS, choose_strength, fit_regression
+from dualpath.engine.loop import VALIDATION
 from dualpath.engine.predict import load
 from dualpath.engine.train import train
 from dualpath.errors import DualPathError
+from dualpath.methods.linear_probe import LinearProbeConfig
+from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED
 from runs import COUNTS, run_config, scan_here
 
@@ -108,6 +114,47 @@ def test_a_run_measures_it_first_and_leaves_a_checkpoint(tmp_path: Path, clips: 
         assert guess["label"] == colour
     card = (tmp_path / "run" / "last" / "README.md").read_text()
     assert "frozen features alone: 100.0 % (mean), 100.0 % (in order) of 4 validation videos" in card
+
+
+def test_a_dualpath_starts_from_it(tmp_path: Path, clips: Path, weights: Path) -> None:
+    """Untrained (its rates are next to nothing) it is right where frozen features in order are."""
+    config = run_config(weights, epochs=1, baseline=True, lr=1e-12)
+    train(clips, tmp_path / "run", replace(config, options=replace(config.options, num_spatial_frames=4)))
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["settings"]["num_segments"] == baseline.SEGMENTS
+    assert json.loads((tmp_path / "run" / VALIDATION / "evaluation.json").read_text())["top1"] == 1.0  # red and blue
+    model = load(tmp_path / "run" / "last")
+    features = model.encode(clips / "val" / "red" / "0.mp4")
+    width = model.backbone.features
+    assert {name: len(value) for name, value in features.items()} == {
+        "features": (baseline.SEGMENTS + 1) * width, "spatial": baseline.SEGMENTS * width, "temporal": width
+    }  # fmt: skip
+    assert torch.equal(features["features"], torch.cat([features["spatial"], features["temporal"]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "segments"),
+    [
+        (DualPathConfig(), {}, 4),
+        (DualPathConfig(num_spatial_frames=2), {}, 2),
+        (DualPathConfig(num_segments=1), {}, 1),
+        (DualPathConfig(num_segments=8), {}, 8),
+        (DualPathConfig(), {"training": TrainConfig(baseline=False)}, 1),
+        (DualPathConfig(), {"init_from": "runs/first"}, 1),
+        (DualPathConfig(paths="temporal"), {}, 1),
+        (DualPathConfig(variant="reference"), {}, 1),
+    ],
+)
+def test_when_frames_are_read_in_order(options: DualPathConfig, changes: dict[str, Any], segments: int) -> None:
+    found = read_in_order(RunConfig(options=options, **changes)).options
+    assert isinstance(found, DualPathConfig)
+    assert found.segments == segments
+    assert replace(found, num_segments=options.num_segments) == options
+
+
+def test_other_methods_have_no_segments() -> None:
+    config = RunConfig(method="linear_probe", options=LinearProbeConfig())
+    assert read_in_order(config) == config
 
 
 def test_a_resumed_run_does_not_measure_it_again(

@@ -16,6 +16,7 @@ from dualpath.methods import build_model, count_parameters
 from dualpath.methods.base import draw, spread
 from dualpath.methods.dualpath import DualPath, DualPathConfig
 from dualpath.nn import hashing
+from dualpath.nn.adapters import OrderedClassifier
 from dualpath.nn.zoo import CLIP_VIT_B16, random_backbone
 from oracles import dualpath as oracle
 from tiny import random_clips, randomise_adapters, tiny_backbone
@@ -38,6 +39,8 @@ def make(
     assert isinstance(model, DualPath)
     if not fresh:
         randomise_adapters(model)
+        if isinstance(model.head, OrderedClassifier):
+            nn.init.normal_(model.head.out.weight, std=0.1)
     return model.eval()
 
 
@@ -52,6 +55,11 @@ CASES: dict[str, dict[str, Any]] = {
         "grid": (2, 2), "t": 8, "pre_norm": True, "num_classes": 16, "act_layer": QuickGELU, "norm_layer": nn.LayerNorm,
     },
     "projection without bias": {"grid": (2, 2), "t": 4, "num_classes": 16, "no_bias": True},
+    "four frames in two segments": {"grid": (2, 2), "t": 8, "frames": 4, "options": {"num_segments": 2}},
+    "five frames in three segments": {"grid": (2, 2), "t": 8, "frames": 5, "options": {"num_segments": 3}},
+    "segments of the spatial path alone": {
+        "t": 4, "frames": 4, "grid": None, "options": {"paths": "spatial", "num_segments": 4},
+    },
     "layer scale": {"grid": (2, 2), "t": 4, "init_values": 1e-5},
     "registers": {"grid": (2, 2), "t": 4, "reg_tokens": 3},
     "registers, positions for patches alone": {"grid": (2, 2), "t": 4, "reg_tokens": 2, "no_embed_class": True},
@@ -100,6 +108,7 @@ def test_agrees_with_the_equations(case: dict[str, Any]) -> None:
         temporal=config.temporal_places,
         positions=config.positions_used,
         cell=model.cell[0] if config.cell == "aligned" else None,
+        segments=config.segments,
     )
     frames = random_clips(2, t, size=model.backbone.size)
     expected = oracle.dualpath(model.state_dict(), frames.numpy(), shape)
@@ -114,7 +123,8 @@ def test_agrees_with_the_equations(case: dict[str, Any]) -> None:
         wanted = torch.from_numpy(expected[name])
         torch.testing.assert_close(value.double(), wanted, atol=1e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
     if config.paths == "both":
-        assert (actual["spatial"] - actual["temporal"]).abs().max() > 0.1  # two different looks
+        last = actual["spatial"][:, -model.backbone.features :]
+        assert (last - actual["temporal"]).abs().max() > 0.1  # two different looks
 
 
 def test_each_adapter_matters_to_its_own_path() -> None:
@@ -351,8 +361,38 @@ def test_a_config_of_nothing_is_refused(options: dict[str, Any]) -> None:
         DualPathConfig(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_segments": 0}, "num_segments 0 must be at least 1 and at most num_spatial_frames, 8"),
+        ({"num_segments": 3, "num_spatial_frames": 2}, "num_segments 3 must be at least 1 and at most num_spatial_frames, 2"),
+        ({"num_segments": 2, "paths": "temporal"}, "num_segments 2 would have no effect with paths temporal"),
+        ({"num_segments": 2, "variant": "reference"}, "num_segments 2 would have no effect with variant reference"),
+    ],
+)
+def test_segments_that_cannot_be_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(DualPathError, match=told):
+        DualPathConfig(**options)
+
+
+def test_a_classifier_of_segments_starts_from_a_regressions_weights() -> None:
+    model = make(frames=4, options={"num_segments": 2}, fresh=True)
+    assert isinstance(model.head, OrderedClassifier)
+    assert not model(random_clips(2, 8)).any()  # it begins at zero
+    weight, bias = torch.randn(5, 2 * model.backbone.features, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    model.head.start(weight, bias)
+    frames = random_clips(3, 8)
+    with torch.no_grad():
+        looks = model.backbone(frames[:, model.spatial_frames(8)].flatten(0, 1)).unflatten(0, (3, 4))
+        means = [nn.functional.layer_norm(part.mean(dim=1), part.shape[-1:]) for part in looks.split(2, dim=1)]
+        torch.testing.assert_close(
+            model(frames), (torch.cat(means, dim=1).double() @ weight.T + bias).float(), atol=1e-5, rtol=1e-5
+        )
+
+
 def test_the_defaults_are_the_papers() -> None:
     config = DualPathConfig()
+    assert config.segments == 1
     assert (config.num_spatial_frames, config.grid, config.bottleneck_for(768), config.positions_used) == (8, (4, 4), 128, "3d")
     assert (config.spatial_places, config.temporal_places) == (("parallel", "parallel"), ("serial", "serial"))
 
@@ -441,5 +481,7 @@ def test_which_frames_a_step_sees_follows_the_seed() -> None:
     assert DualPathConfig(train_spatial_frames=0).frames_in_training == 8
     assert DualPathConfig(variant="reference").frames_in_training == 8
     assert DualPathConfig().frames_in_training == 2
+    assert [DualPathConfig(num_segments=n).frames_in_training for n in (1, 2, 3, 4, 8)] == [2, 2, 3, 4, 8]
+    assert DualPathConfig(num_segments=2, train_spatial_frames=3).frames_in_training == 4  # as many of each
     with pytest.raises(DualPathError, match="train_spatial_frames -1 must be 0"):
         DualPathConfig(train_spatial_frames=-1)

@@ -32,17 +32,22 @@ class Shape:
     temporal: tuple[str, str] = ("serial", "serial")
     positions: str = "3d"
     cell: int | None = None  # side of a cell where it is not the picture's part
+    segments: int = 1  # parts of the clip whose frames have a mean each
 
 
 def dualpath(weights: dict[str, torch.Tensor], frames: np.ndarray, shape: Shape) -> dict[str, np.ndarray]:
-    """Clips, uint8 (B, T, C, H, W), to `spatial` (B, f), `temporal` (B, f) and `logits` (B, k)."""
+    """Clips, uint8 (B, T, C, H, W), to `spatial` (B, segments f), `temporal` (B, f) and `logits` (B, k)."""
     w = {name: value.double().numpy() for name, value in weights.items()}
     out: dict[str, list[np.ndarray]] = {"spatial": [], "temporal": [], "logits": []}
     for clip in frames:
         spatial = spatial_path(w, clip, shape) if "spatial.0.mlp.up.bias" in w else np.zeros(0)
         temporal = temporal_path(w, clip, shape) if "temporal.0.mlp.up.bias" in w else np.zeros(0)
         both = np.concatenate([spatial, temporal])
-        inner = gelu_all(w["head.hidden.weight"] @ both + w["head.hidden.bias"])
+        if shape.segments == 1:
+            inner = gelu_all(w["head.hidden.weight"] @ both + w["head.hidden.bias"])
+        else:
+            parts = both.reshape(-1, len(temporal) or len(spatial) // shape.segments)
+            inner = np.concatenate([(part - part.mean()) / np.sqrt(part.var() + 1e-5) for part in parts])
         out["spatial"].append(spatial)
         out["temporal"].append(temporal)
         out["logits"].append(w["head.out.weight"] @ inner + w["head.out.bias"])
@@ -63,7 +68,12 @@ def spatial_path(w: dict[str, np.ndarray], clip: np.ndarray, shape: Shape) -> np
             normed = layer_norm(w, f"{block}.norm2", x, shape.eps)
             x = x + adapted(w, f"spatial.{n}.mlp", shape.spatial[1], normed, mlp(w, block, normed, shape.quick_gelu))
         looks.append(read_out(w, x, shape.eps))
-    return sum(looks) / len(looks)
+    means = []
+    for part in range(shape.segments):
+        low, high = part * wanted // shape.segments, (part + 1) * wanted // shape.segments
+        mine = looks[low:high]
+        means.append(sum(mine) / len(mine))
+    return np.concatenate(means)
 
 
 def temporal_path(w: dict[str, np.ndarray], clip: np.ndarray, shape: Shape) -> np.ndarray:

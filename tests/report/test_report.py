@@ -112,7 +112,7 @@ def test_counts_and_costs(page: tuple[str, Element]) -> None:
     assert data["Could not be read, counted as wrong"] == ["1"]
     assert data["Usable videos"] == ["train 9, val 3, test 0"]
     assert data["Left out before training"] == ["1"]
-    assert data["of these, in the quarantine of a data check"] == ["1"]
+    assert data["of these, quarantined by dualpath data check"] == ["1"]
     assert data["Skipped in training"] == ["1"]
     assert data["Training"] == ["epochs 2, seed 7"]
     assert cost["Trained parameters"] == ["1,930 (1.00 %)"]

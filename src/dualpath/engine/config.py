@@ -76,7 +76,7 @@ class TrainConfig:
     """
 
     epochs: int | None = None
-    min_steps: int = 400
+    min_steps: int = 300
     batch_size: int = 8
     accumulate: int = 1
     lr: float | None = None

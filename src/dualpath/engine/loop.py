@@ -25,7 +25,7 @@ from dualpath.data.loader import TrainBatch
 from dualpath.data.manifest import Manifest, Video
 from dualpath.data.steady import steady_train
 from dualpath.data.watched import WorkersLost
-from dualpath.engine.baseline import describe_baseline, judge, measure_baseline
+from dualpath.engine.baseline import describe_baseline, judge, measure_baseline, start_classifier
 from dualpath.engine.checkpoint import ModelSpec, mend_checkpoint, save_checkpoint
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation, evaluate
@@ -179,7 +179,7 @@ class Run:
         frozen = not any(value.requires_grad for value in backbone.parameters())
         if not self.training.baseline or self.record.baseline or not (frozen or self.position.step == 0):
             return
-        results = measure_baseline(
+        results, train = measure_baseline(
             backbone,
             self.videos,
             self.val,
@@ -191,6 +191,12 @@ class Run:
             stop=self._stop_if_asked,
             bad=self.bad_val,
         )
+        if (
+            train is not None
+            and self.position.step == 0
+            and start_classifier(self.inner, train, num_frames=self.config.sampling.num_frames, seed=self.training.seed)
+        ):
+            self._save()
         self.record.baseline = {name: asdict(result) for name, result in results.items()}
         self._write_record()
         print(describe_baseline(self.record.baseline), file=sys.stderr)

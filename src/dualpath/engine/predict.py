@@ -297,12 +297,10 @@ class VideoClassifier:
         finally:
             watch.remove()
         rows = torch.cat(seen).float().unflatten(0, (-1, views.shape[1])).mean(dim=1).cpu()
-        names = self.model.path_names if isinstance(self.model, DualPath) else ()
-        return [
-            {"features": row.clone()}
-            | {name: part.clone() for name, part in zip(names, row.chunk(len(names) or 1), strict=False)}
-            for row in rows
-        ]
+        sizes = self.model.path_sizes if isinstance(self.model, DualPath) else {}
+        paths = dict(zip(sizes, rows.split(list(sizes.values()), dim=1), strict=True)) if sizes else {}
+        found = {"features": rows} | paths
+        return [{name: values[i].clone() for name, values in found.items()} for i in range(len(rows))]
 
     def _logits(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "n k"]:
         _Process.check()

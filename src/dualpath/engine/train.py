@@ -22,6 +22,7 @@ import torch
 
 from dualpath.data.checking.known import read_known
 from dualpath.data.manifest import Manifest
+from dualpath.engine.baseline import read_in_order
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
@@ -73,7 +74,7 @@ def train(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # From cheap to dear: settings, folders and labels, the backbone, and only then every video.
         start = None if config.init_from is None else read_warm_start(config.init_from)
-        config, training = (start.complete(config) if start else config).complete(), config.training
+        config, training = read_in_order((start.complete(config) if start else config).complete()), config.training
         check_output(output, config, resume=resume, start=start)
         if resume and training.epochs is None:  # as many as it has, however they were asked for
             training = replace(training, epochs=read_position(output)[0].epochs)
@@ -119,7 +120,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
             + ("it must be at least 2" if data is None else f"the classes are counted in {data}; give one of the two")
         )
     start = None if config.init_from is None else read_warm_start(config.init_from)
-    config = (start.complete(config) if start else config).complete()
+    config = read_in_order((start.complete(config) if start else config).complete())
     manifest = read_data(data, config, open_files=False) if data is not None else None
     classes = len(manifest.classes) if manifest is not None else num_classes or 400
     return plan_text(config, manifest, num_classes=classes, start=start)

@@ -33,8 +33,18 @@ def draw(places: Sequence[int], count: int) -> list[int]:
     """One of each of `count` equal parts of a list, by torch's generator for CPUs; all where there are no more than that."""
     if count >= len(places):
         return list(places)
-    edges = [number * len(places) // count for number in range(count + 1)]
-    return [places[int(torch.randint(low, high, ()))] for low, high in pairwise(edges)]
+    return [places[int(torch.randint(low, high, ()))] for low, high in parts(len(places), count)]
+
+
+def parts(length: int, count: int) -> list[tuple[int, int]]:
+    """Where each of `count` equal parts begins and where it ends."""
+    return list(pairwise(number * length // count for number in range(count + 1)))
+
+
+def segment_means(features: Float[Tensor, "b s f"], count: int) -> Float[Tensor, "b i"]:
+    """The mean over the frames of each of `count` equal parts, side by side in order of time: i = count f."""
+    means = [features[:, low:high].mean(dim=1) for low, high in parts(features.shape[1], count)]
+    return torch.cat(means, dim=-1)
 
 
 def take(frames: Shaped[Tensor, "b t c h w"], places: Sequence[int]) -> Shaped[Tensor, "b s c h w"]:

@@ -21,9 +21,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import check_clips, check_parts, draw, spread, take
+from dualpath.methods.base import check_clips, check_parts, draw, segment_means, spread, take
 from dualpath.methods.options import DualPathConfig, Place
-from dualpath.nn.adapters import BlockAdapters, Classifier, made_again
+from dualpath.nn.adapters import BlockAdapters, Classifier, OrderedClassifier, made_again
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.framesets import cell_size, encode_positions, encode_times_as_uploaded, pack, shrink
 from dualpath.nn.layer import Layer
@@ -73,8 +73,11 @@ class DualPath(nn.Module):
         self.tables = Tables(backbone, both=uploaded) if config.positions_used == "reference" else None
         if uploaded:
             backbone.normalise_with(*IMAGENET)
-        paths = 2 if config.paths == "both" else 1
-        self.head = Classifier(paths * backbone.features, hidden=backbone.features, num_classes=num_classes)
+        inputs = sum(self.path_sizes.values())
+        if config.segments > 1:
+            self.head = OrderedClassifier(inputs, backbone.features, num_classes)
+        else:
+            self.head = Classifier(inputs, hidden=backbone.features, num_classes=num_classes)
 
     def _adapters(self, *, before: bool = False) -> nn.ModuleList:
         config = self.config
@@ -95,7 +98,7 @@ class DualPath(nn.Module):
         """
         return self.classify(self.encode(frames))
 
-    def encode(self, frames: UInt8[Tensor, "b t c h w"]) -> dict[str, Float[Tensor, "b f"]]:
+    def encode(self, frames: UInt8[Tensor, "b t c h w"]) -> dict[str, Float[Tensor, "b _"]]:
         """What each path makes of clips, by its name: y_SP is "spatial", y_TP is "temporal"."""
         check_clips(frames, self)
         features = {}
@@ -105,7 +108,7 @@ class DualPath(nn.Module):
             features["temporal"] = self.encode_temporal(frames)
         return features
 
-    def classify(self, features: dict[str, Float[Tensor, "b f"]]) -> Float[Tensor, "b k"]:
+    def classify(self, features: dict[str, Float[Tensor, "b _"]]) -> Float[Tensor, "b k"]:
         """What the paths have made of clips to logits."""
         return self.head(torch.cat([features[path] for path in self.path_names], dim=-1))
 
@@ -115,12 +118,18 @@ class DualPath(nn.Module):
         order = ("temporal", "spatial") if self.config.variant == "reference" else ("spatial", "temporal")
         return [path for path in order if self.config.paths in (path, "both")]
 
+    @property
+    def path_sizes(self) -> dict[str, int]:
+        """How many features each path gives the classifier, in that order."""
+        segments = {"spatial": self.config.segments, "temporal": 1}
+        return {path: segments[path] * self.backbone.features for path in self.path_names}
+
     def spatial_frames(self, num_frames: int) -> list[int]:
         """Which frames of a clip the spatial path looks at, counted from 0."""
         return spread(num_frames, self.config.num_spatial_frames, first=self.config.variant == "reference")
 
-    def encode_spatial(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b f"]:
-        """y_SP: the mean [CLS] of T_S sparse frames, of some of them in training."""
+    def encode_spatial(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b i"]:
+        """y_SP: the mean [CLS] of T_S sparse frames (or of each segment's), of some of them in training; i = segments f."""
         backbone, config = self.backbone, self.config
         assert self.spatial is not None
         chosen = self.spatial_frames(frames.shape[1])
@@ -139,7 +148,7 @@ class DualPath(nn.Module):
         found = backbone.read(tokens)
         if repeats is not None:
             found = found[repeats.where]
-        return found.unflatten(0, frames.shape[:2]).mean(dim=1)
+        return segment_means(found.unflatten(0, frames.shape[:2]), config.segments)
 
     def encode_temporal(self, frames: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b f"]:
         """y_TP: the mean [CLS] of all framesets."""

@@ -32,6 +32,9 @@ class DualPathConfig(MethodConfig):
         num_spatial_frames: T_S, how many of the clip's frames the spatial path sees.
         train_spatial_frames: how many of them it sees in a training step, drawn anew each time, one from each of equal parts;
             0 is all of them, as published. A mean over fewer frames is the same in the mean, and most of the work is saved.
+        num_segments: in how many equal parts of the clip the spatial path's frames are averaged, whose means the classifier
+            then reads side by side, in order (not the paper's). 1 is the paper's mean over all of them; by default 1, and 4
+            in a training that begins with a baseline, from whose weights such a classifier starts.
         grid: rows and columns of a frameset; rows x columns frames make one picture.
         cell: scaled cuts the backbone's picture into the grid; aligned gives each frame whole patches (not the paper's).
         bottleneck: width of the adapters; by default 128, and a quarter of the backbone's in reference.
@@ -48,6 +51,7 @@ class DualPathConfig(MethodConfig):
     paths: Literal["both", "spatial", "temporal"] = "both"
     num_spatial_frames: int = 8
     train_spatial_frames: int = 2
+    num_segments: int | None = None
     grid: tuple[int, int] = (4, 4)
     cell: Literal["scaled", "aligned"] = "scaled"
     bottleneck: int | None = None
@@ -59,7 +63,7 @@ class DualPathConfig(MethodConfig):
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        check_fields(self, bottleneck=WIDEST, num_spatial_frames=MOST_FRAMES, grid=64)
+        check_fields(self, bottleneck=WIDEST, num_spatial_frames=MOST_FRAMES, num_segments=MOST_FRAMES, grid=64)
         if self.num_spatial_frames < 1 or min(self.grid) < 1 or (self.bottleneck is not None and self.bottleneck < 1):
             raise DualPathError(
                 f"num_spatial_frames {self.num_spatial_frames}, grid {self.grid[0]}x{self.grid[1]}, bottleneck "
@@ -67,6 +71,10 @@ class DualPathConfig(MethodConfig):
             )
         if self.train_spatial_frames < 0:
             raise DualPathError(f"train_spatial_frames {self.train_spatial_frames} must be 0 (all of them) or more")
+        if self.num_segments is not None and not 1 <= self.num_segments <= self.num_spatial_frames:
+            raise DualPathError(
+                f"num_segments {self.num_segments} must be at least 1 and at most num_spatial_frames, {self.num_spatial_frames}"
+            )
         for when, idle in _IDLE.items():
             name, value = when
             if getattr(self, name) == value:
@@ -111,11 +119,17 @@ class DualPathConfig(MethodConfig):
         return self.bottleneck or (width // 4 if self.variant == "reference" else 128)
 
     @property
+    def segments(self) -> int:
+        """How many means of frames the classifier reads of the spatial path."""
+        return self.num_segments or 1
+
+    @property
     def frames_in_training(self) -> int:
-        """How many frames the spatial path sees in a training step."""
+        """How many frames the spatial path sees in a training step: as many of each segment."""
         if self.variant == "reference" or self.train_spatial_frames == 0:
             return self.num_spatial_frames
-        return min(self.train_spatial_frames, self.num_spatial_frames)
+        each = -(-self.train_spatial_frames // self.segments)
+        return min(each * self.segments, self.num_spatial_frames)
 
     def check_clip(self, num_frames: int) -> None:
         """Raises DualPathError if clips of this many frames do not suit the grid and the spatial path."""
@@ -133,7 +147,7 @@ class DualPathConfig(MethodConfig):
         return max(spatial, num_frames // (self.grid[0] * self.grid[1]) if self.has_framesets else 0)
 
 
-_SPATIAL = ("num_spatial_frames", "train_spatial_frames", "spatial_attention", "spatial_mlp")
+_SPATIAL = ("num_spatial_frames", "train_spatial_frames", "num_segments", "spatial_attention", "spatial_mlp")
 _TEMPORAL = ("grid", "cell", "positions", "temporal_attention", "temporal_mlp", "antialias")
 _IDLE = {
     ("paths", "spatial"): _TEMPORAL,

@@ -51,7 +51,10 @@ def data_rows(source: Source, evaluation: Evaluation | None) -> list[tuple[str, 
             ("Training data", str(record.get("root", MISSING))),
             ("Usable videos", ", ".join(usable) or MISSING),
             ("Left out before training", MISSING if left_out is None else f"{len(left_out):,}"),
-            ("of these, in the quarantine of a data check", f"{record['quarantined']:,}" if "quarantined" in record else MISSING),
+            (
+                "of these, quarantined by dualpath data check",
+                f"{record['quarantined']:,}" if "quarantined" in record else MISSING,
+            ),
             ("Skipped in training", MISSING if skipped is None else f"{len(skipped):,}"),
         ]
     if baseline := _part(source.record, "baseline"):
