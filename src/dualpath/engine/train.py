@@ -120,7 +120,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
             + ("it must be at least 2" if data is None else f"the classes are counted in {data}; give one of the two")
         )
     start = None if config.init_from is None else read_warm_start(config.init_from)
-    config = read_in_order((start.complete(config) if start else config).complete())
+    config = (start.complete(config) if start else config).complete()
     manifest = read_data(data, config, open_files=False) if data is not None else None
     classes = len(manifest.classes) if manifest is not None else num_classes or 400
     return plan_text(config, manifest, num_classes=classes, start=start)
@@ -128,6 +128,7 @@ def preview(config: RunConfig, *, data: Path | None, num_classes: int | None) ->
 
 def plan_text(config: RunConfig, manifest: Manifest | None, *, num_classes: int, start: WarmStart | None = None) -> str:
     """The plan of a run on labelled videos, None for none yet; the settings must be complete."""
+    config = read_in_order(config)
     training, device = config.training, pick_device()
     model = draft(config, num_classes=num_classes, dtype=frozen_dtype(training.precision, device))
     if start:
