@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from dualpath.errors import DualPathError
 
 MOST = 10**6
-"""No whole number of any use is larger, where nothing else is said."""
+"""No number of any use is larger, where nothing else is said."""
 MOST_SEED = 2**63 - 1
 """As far as all generators go."""
 MOST_FRAMES, MOST_VIEWS, MOST_PIXELS, WIDEST, MOST_WORKERS, MOST_LAYERS = 10_000, 1000, 4096, 65_536, 1024, 1000
@@ -24,7 +24,7 @@ def check_fields(config: Any, **most: int) -> None:
 
     Args:
         config: the dataclass, which checks further limits itself.
-        most: the largest value of whole numbers for which that is not MOST; of a seed it is MOST_SEED.
+        most: the largest value of numbers for which that is not MOST; of a seed it is MOST_SEED.
     """
     kinds = _kinds(type(config))
     for one in fields(config):
@@ -33,7 +33,7 @@ def check_fields(config: Any, **most: int) -> None:
             raise DualPathError(f"{one.name} is {_short(value)}, but it must be {expected(kind)}")
         limit = most.get(one.name, MOST_SEED if one.name.endswith("seed") else MOST)
         numbers = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(number, Integral) and int(number) > limit for number in numbers if kind is not float):
+        if any(isinstance(number, Real) and number > limit for number in numbers):  # pyright: ignore[reportOperatorIssue]
             raise DualPathError(f"{one.name} is {_short(value)}, but it must be at most {limit}")
 
 

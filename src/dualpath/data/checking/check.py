@@ -77,7 +77,7 @@ class CheckConfig:
             raise DualPathError(f"max_bad_files is {self.max_bad_files}, but it must be within 0 and 1")
         if self.workers < 1 and self.workers != -1:
             raise DualPathError(f"workers is {self.workers}, but it must be at least 1, or -1 for all cores")
-        if not 0 < self.seconds < 10**6:
+        if self.seconds <= 0:
             raise DualPathError(f"seconds is {self.seconds}, but it must be a number above 0")
 
 
