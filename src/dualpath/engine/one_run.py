@@ -292,6 +292,11 @@ def read_result(folder: Path, *, split: Split, seed: int) -> RunResult | None:
 
 def main() -> int:
     """The child: a job from stdin, exit codes as of the command line."""
+    with plain_streams():
+        return _main()
+
+
+def _main() -> int:
     line = bytearray()
     while not line.endswith(b"\n"):
         if not (more := os.read(0, 65536)):
@@ -309,9 +314,3 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    with plain_streams():
-        code = main()
-    sys.exit(code)
