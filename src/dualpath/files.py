@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from dualpath.errors import DualPathError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+LONGEST_NUMBER = 40
+"""Digits; no count, time or seed of ours has as many."""
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
@@ -70,6 +72,37 @@ def remove_temporary(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def parse_json(text: str) -> Any:
+    """As `json.loads`, for files that were ours once and may hold anything by now.
+
+    Raises:
+        ValueError: it is no JSON, nested too deeply, or has a whole number that no float can hold.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table that a file of JSON holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else.
+    """
+    told = parse_json(path.read_text(encoding="utf-8"))
+    if not isinstance(told, dict):
+        raise ValueError("it is no table")
+    return told
 
 
 def csv_cell(text: str) -> str:

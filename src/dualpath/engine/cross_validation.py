@@ -29,7 +29,7 @@ from dualpath.engine.child import run_in_child
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.folds import words_of
-from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, tell_progress, total_steps, write_videos
+from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, read_videos, tell_progress, total_steps, write_videos
 from dualpath.engine.one_run import Job
 from dualpath.engine.prepare import read_data, usable
 from dualpath.engine.progress import Bar
@@ -37,7 +37,7 @@ from dualpath.engine.record import RECORD, fingerprint
 from dualpath.engine.recorded import SUMMARY, read_summary
 from dualpath.engine.train import plan_text
 from dualpath.errors import DualPathError
-from dualpath.files import owns_output, write_whole
+from dualpath.files import owns_output, read_table, write_whole
 from dualpath.nn.zoo import load_backbone
 
 
@@ -157,8 +157,7 @@ def cross_validate(
         load_backbone(config.backbone)  # a file that is missing is told before hours of decoding
         write_videos(output, usable(divided, config, checked=checked))
     write_whole(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
-    frames: dict[str, Any] = json.loads((output / VIDEOS).read_text())
-    unreadable = {name for name, value in frames.items() if isinstance(value, str)}
+    unreadable = {name for name, value in read_videos(output / VIDEOS).items() if isinstance(value, str)}
     check_folds(manifest, num_folds, seed=seed, unreadable=unreadable)
     jobs = [
         Job(data, output / VIDEOS, "val", output / f"fold{fold.held_out_fold}", replace(config, held_out=fold))
@@ -240,7 +239,7 @@ def _read_result(job: Job) -> FoldResult | None:
     assert job.config.held_out is not None
     evaluation = read_summary(job.results).read()
     try:
-        record = json.loads((job.folder / RECORD).read_text())
+        record = read_table(job.folder / RECORD)
         train_videos = sum(record["data"]["counts"]["train"].values())
         baselines = {str(name): float(figures["top1"]) for name, figures in record.get("baseline", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:

@@ -17,7 +17,7 @@ from dualpath.engine.prepare import Usable
 from dualpath.engine.progress import Bar
 from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError
-from dualpath.files import remove_temporary, write_whole
+from dualpath.files import read_table, remove_temporary, write_whole
 
 SETTINGS, VIDEOS = "settings.json", "videos.json"
 
@@ -48,7 +48,10 @@ def check_folder(output: Path, *, resume: bool, what: str, key: str) -> dict[str
             print(f"nothing to resume in {output} yet: starting", file=sys.stderr)
         return None
     try:
-        settings = dict(json.loads((output / SETTINGS).read_text()))
+        settings = read_table(output / SETTINGS)
+        entries = settings.get("entries", {})
+        if not all(isinstance(part, dict) for part in (settings.get("settings", {}), entries, *dict(entries).values())):
+            raise ValueError("its settings are no table")
     except (ValueError, TypeError) as problem:
         raise DualPathError(f"{output / SETTINGS} is damaged ({problem}); give a new folder") from problem
     if key not in settings:
@@ -60,6 +63,21 @@ def write_videos(output: Path, usable: Usable) -> None:
     """Writes videos.json: what all runs need to know of the videos, so that none checks them again."""
     frames: dict[str, Any] = {video.name: video.num_frames for video in usable.manifest.videos}
     write_whole(output / VIDEOS, json.dumps(frames | usable.bad) + "\n")
+
+
+def read_videos(path: Path) -> dict[str, int | str]:
+    """What `write_videos` has written.
+
+    Raises:
+        DualPathError: it is missing or damaged.
+    """
+    try:
+        told = read_table(path)
+        if not all(isinstance(value, int | str) for value in told.values()):
+            raise ValueError("it holds something else than frame counts and reasons")
+    except (OSError, ValueError) as problem:
+        raise DualPathError(f"{path} is damaged ({problem}); delete it and --resume to check the videos again") from problem
+    return told
 
 
 def total_steps(config: RunConfig, videos: int) -> int:

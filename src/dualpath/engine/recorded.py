@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from dualpath.data.manifest import Video
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.origin import Origin
 from dualpath.errors import DualPathError
-from dualpath.files import cell_text
+from dualpath.files import cell_text, read_table
 
 SUMMARY, PREDICTIONS = "evaluation.json", "predictions.csv"
 NO_REASON = "not recorded"
@@ -123,7 +122,7 @@ def read_summary(folder: Path) -> Recorded:
     """
     path = folder / SUMMARY
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_table(path)
         fits = (
             isinstance(told["protocol"], str)
             and isinstance(told["videos"], int)
@@ -135,6 +134,7 @@ def read_summary(folder: Path) -> Recorded:
             and all(isinstance(name, str) for name in told["classes"])
             and isinstance(told.get("data"), dict | None)
             and isinstance(told.get("quarantined", 0), int)
+            and isinstance(told.get("damaged"), dict | None)
         )
         if not fits:
             raise ValueError("a value is of another kind than it should be")

@@ -73,7 +73,7 @@ def plot(
     kept = [[point for point in curve.points if math.isfinite(point[1])] for curve in curves]
     values = [[value for _, value in points] for points in kept]
     bold = [smooth(mine) if curve.rough else mine for curve, mine in zip(curves, values, strict=True)]
-    last = max((points[-1][0] for points in kept if points), default=1)
+    last = max([1, *(points[-1][0] for points in kept if points)])
     if top is None:
         marked = [mark[0]] if mark else []
         top = 1.12 * max([*marked, *(value for mine in bold for value in mine), 1e-12])
