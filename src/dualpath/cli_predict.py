@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dualpath.errors import number_of
 from dualpath.memory import uncollected
 
 if TYPE_CHECKING:
@@ -129,5 +130,5 @@ def _end(problems: Sequence[str], *, good: int, output: Path | None) -> int:
         print(f"dualpath: {problem}", file=sys.stderr)
     if output is not None:
         bad = f", {len(problems)} could not be read" if problems else ""
-        print(f"{output} holds {good} video{'' if good == 1 else 's'}{bad}", file=sys.stderr)
+        print(f"{output} holds {number_of(good, 'video')}{bad}", file=sys.stderr)
     return 0 if not problems else 1 if good else 2

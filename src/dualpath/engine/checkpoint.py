@@ -23,7 +23,7 @@ from torch import nn
 from dualpath.data.formats.base import exists
 from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.sharing import check_shared
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import make_folder, read_table, temporary_beside, write_whole
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
@@ -206,8 +206,8 @@ def load_trained(model: nn.Module, tensors: dict[str, torch.Tensor], *, source: 
     wrong = sorted(k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape)
     if missing or extra or wrong:
         raise DualPathError(
-            f"{source} does not fit the model: {len(missing)} tensors missing, {len(extra)} left over, {len(wrong)} of "
-            f"another shape (first: {(missing + extra + wrong)[0]}); it was written by another version or method"
+            f"{source} does not fit the model: {number_of(len(missing), 'tensor')} missing, {len(extra)} left over, "
+            f"{len(wrong)} of another shape (first: {(missing + extra + wrong)[0]}); it is of another version or method"
         )
     with torch.no_grad():
         for name, value in wanted.items():

@@ -36,7 +36,7 @@ from dualpath.engine.progress import Bar
 from dualpath.engine.record import RECORD, fingerprint
 from dualpath.engine.recorded import SUMMARY, read_summary
 from dualpath.engine.train import plan_text
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import owns_output, read_table, write_whole
 from dualpath.nn.zoo import load_backbone
 
@@ -180,9 +180,13 @@ def _tell_division(manifest: Manifest, data: Path, num_folds: int) -> None:
             file=sys.stderr,
         )
     if tests:
-        print(f"the {tests} test videos are left out of the folds", file=sys.stderr)
+        print(f"the {number_of(tests, 'test video is|test videos are')} left out of the folds", file=sys.stderr)
     if given := len(manifest.split("val")):
-        print(f"the {given} validation videos are divided into folds together with the training videos", file=sys.stderr)
+        print(
+            f"the {number_of(given, 'validation video is|validation videos are')} divided into folds together "
+            "with the training videos",
+            file=sys.stderr,
+        )
     videos = divided_videos(manifest)
     groups = count_groups(videos)
     of_groups = f" of {groups} groups" if groups < len(videos) else ""
@@ -222,7 +226,9 @@ def _run_all(jobs: Sequence[Job], output: Path, steps: Sequence[int]) -> list[Fo
                 took = f"{time.monotonic() - began:.0f} s"
             videos = len(result.evaluation.videos)
             mean = f"mean per class {100 * result.evaluation.mean_class_accuracy():5.1f} %"
-            print(f"{job.name}: top-1 {100 * result.top1:5.1f} %, {mean} of {videos} videos, {took}", file=sys.stderr)
+            print(
+                f"{job.name}: top-1 {100 * result.top1:5.1f} %, {mean} of {number_of(videos, 'video')}, {took}", file=sys.stderr
+            )
             bar.update(sum(steps[: index + 1]))
             results.append(result)
     return results

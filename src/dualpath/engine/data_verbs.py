@@ -15,7 +15,7 @@ from dualpath.data.preparing.prepare import ShardConfig, prepare
 from dualpath.engine.config import DataConfig
 from dualpath.engine.prepare import find_segments, read_labels, tell_warnings
 from dualpath.engine.progress import Bar
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import owns_output
 from dualpath.video.decoding.fetched import as_url
 from dualpath.video.encode import EncodeConfig
@@ -69,9 +69,11 @@ class Summary:
 
     def __str__(self) -> str:
         videos, left_out = len(self.found.finished), len(self.found.left_out)
-        where = f"{self.shards} shards in {self.found.output}" if self.shards is not None else str(self.found.output)
+        where = (
+            f"{number_of(self.shards, 'shard')} in {self.found.output}" if self.shards is not None else str(self.found.output)
+        )
         return (
-            f"prepared {videos} of {videos + left_out} videos, {_megabytes(self.found.bytes_before)} before, "
+            f"prepared {videos} of {number_of(videos + left_out, 'video')}, {_megabytes(self.found.bytes_before)} before, "
             f"{_megabytes(self.bytes_after)} after, in {where}: dualpath train {self.found.output} --output DIR"
         )
 
@@ -122,7 +124,7 @@ def prepare_data(
     if found.left_out:
         named = [f"{name} {reason}" for name, reason in found.left_out.items()]
         more = [f"and {len(named) - MOST_NAMES} more, see prepared.json"] if len(named) > MOST_NAMES else []
-        print(f"left out {len(named)} unreadable videos:", *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
+        print(f"left out {number_of(len(named), 'unreadable video')}:", *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
     if shards is None:
         return Summary(found, None, found.bytes_after)
     with Bar("packing shards", total=1) as bar:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, find_device, frozen_dtype
 from dualpath.engine.pieces import in_pieces
-from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_type
+from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_type, number_of
 from dualpath.methods import HEAD, VideoModel, settle, store_in_int8
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
@@ -258,7 +258,7 @@ class VideoClassifier:
         if count < wanted and not self._told_short:
             self._told_short = True
             name = "a video" if isinstance(video, Frames) else video
-            print(f"{name} has {count} frames, fewer than {wanted}: its last one is repeated", file=sys.stderr)
+            print(f"{name} has {number_of(count, 'frame')}, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         clips = []
         for indices in test_indices(count, self.spec.sampling, num_clips=views.num_clips):
             if isinstance(video, Frames):

@@ -22,7 +22,7 @@ from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar, bar_if_long
 from dualpath.engine.state import STATE, check_epochs, check_settings, read_position
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
-from dualpath.errors import DualPathError, VideoError
+from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import remove_temporary
 
 
@@ -178,8 +178,8 @@ def usable(
     short = too_short(videos, config.sampling.num_frames)
     if short:
         print(
-            f"{len(short)} of {len(videos)} videos have fewer than {config.sampling.num_frames} frames "
-            f"({short[0].name} has {short[0].num_frames}): their last frame is repeated",
+            f"of {number_of(len(videos), 'video')} {number_of(len(short), 'has|have')} fewer than "
+            f"{config.sampling.num_frames} frames ({short[0].name} has {short[0].num_frames}): their last frame is repeated",
             file=sys.stderr,
         )
     kept = replace(manifest, videos=videos)
@@ -226,7 +226,7 @@ def _sort_out(
     damaged |= {v.name: told.damage for v, told in scanned if isinstance(told, Taken) and told.damage is not None}
     if damaged:
         named = [f"{name} {told}" for name, told in damaged.items()]
-        print(f"warning: {len(damaged)} damaged videos:", *named, sep="\n  ", file=sys.stderr)
+        print(f"warning: {number_of(len(damaged), 'damaged video')}:", *named, sep="\n  ", file=sys.stderr)
     return tuple(videos), bad, quarantined, damaged
 
 
@@ -244,12 +244,12 @@ def _tell_bad(manifest: Manifest, bad: Mapping[str, str], training: TrainConfig)
     if len(bad) > training.max_bad_files * len(manifest.videos):
         raise DataError(
             manifest.root,
-            [*problems, f"{len(bad)} of {len(manifest.videos)} videos cannot be used; remove or replace them, "
+            [*problems, f"{len(bad)} of {number_of(len(manifest.videos), 'video')} cannot be used; remove or replace them, "
              f"or leave them out with --max_bad_files {enough(len(bad), len(manifest.videos))}"],
         )  # fmt: skip
     validated = {video.name for video in manifest.split("val")}
     told = [f"{name} {reason}{', so it counts as wrong' if name in validated else ''}" for name, reason in bad.items()]
-    print(f"left out {len(bad)} unreadable videos:", *told, sep="\n  ", file=sys.stderr)
+    print(f"left out {number_of(len(bad), 'unreadable video')}:", *told, sep="\n  ", file=sys.stderr)
 
 
 def enough(bad: int, videos: int) -> float:

@@ -14,7 +14,7 @@ from dualpath.data.formats.base import SPLIT_NAMES
 from dualpath.data.manifest import Video
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.origin import Origin
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import cell_text, read_table
 
 SUMMARY, PREDICTIONS = "evaluation.json", "predictions.csv"
@@ -78,14 +78,14 @@ class Recorded:
         scores = np.full((self.videos, len(classes)), np.nan, dtype=np.float32)
         for index, row in enumerate(rows):
             if index >= self.videos or len(row) != len(head) or row[1] not in label_of:
-                raise ValueError(f"line {index + 2} is not one of the {self.videos} videos of {SUMMARY}")
+                raise ValueError(f"line {index + 2} is not one of the {number_of(self.videos, 'video')} of {SUMMARY}")
             videos.append(Video(root / row[0], row[0], label_of[row[1]], split))
             if row[2]:
                 scores[index] = _scores(row[3:], label_of[row[2]], line=index + 2)
             else:
                 failures[index] = str(undecodable.get(row[0], NO_REASON))
         if len(videos) != self.videos:
-            raise ValueError(f"it holds {len(videos)} of the {self.videos} videos of {SUMMARY}")
+            raise ValueError(f"it holds {len(videos)} of the {number_of(self.videos, 'video')} of {SUMMARY}")
         harmed = self.told.get("damaged") or {}
         found = Evaluation(
             classes,

@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dualpath.errors import VideoError, blaming
+from dualpath.errors import VideoError, blaming, number_of
 from dualpath.video.decoding.places import Place, check_time, find_place, opened_place
 
 # fmt: off
@@ -119,9 +119,8 @@ def decoded(
     if count == 0:
         raise VideoError(path, f"no frame could be decoded{why}")
     if needed is not None:
-        frames = "1 frame" if count == 1 else f"{count} frames"
         last = f"frame {needed - 1} (counted from 0)"
-        raise VideoError(path, f"only {frames} could be decoded, but {last} was asked for{why}")
+        raise VideoError(path, f"only {number_of(count, 'frame')} could be decoded, but {last} was asked for{why}")
 
 
 def _every(source: Iterable[Packet], stream: VideoStream, losses: list[str] | None) -> Iterator[VideoFrame]:
