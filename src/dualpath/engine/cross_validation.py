@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -103,19 +103,20 @@ class CrossValidation:
         rows = [(result.fold, index) for result in self.folds for index in range(len(result.evaluation.videos))]
         part_of = {result.fold: result.evaluation for result in self.folds}
         rows.sort(key=lambda row: part_of[row[0]].videos[row[1]].name)
-        failures = {
-            position: part_of[fold].failures[index]
-            for position, (fold, index) in enumerate(rows)
-            if index in part_of[fold].failures
-        }
+
+        def places(of: Callable[[Evaluation], Mapping[int, str]]) -> dict[int, str]:
+            """By place among all videos what an evaluation has by its own."""
+            return {place: of(part_of[fold])[index] for place, (fold, index) in enumerate(rows) if index in of(part_of[fold])}
+
         return Evaluation(
             parts[0].classes,
             tuple(part_of[fold].videos[index] for fold, index in rows),
             np.stack([part_of[fold].scores[index] for fold, index in rows]),
-            failures,
+            places(lambda part: part.failures),
             parts[0].protocol,
             quarantined=sum(part.quarantined for part in parts),
             seconds=sum(part.seconds for part in parts),
+            damaged=places(lambda part: part.damaged),
         ), tuple(fold for fold, _ in rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,15 +122,21 @@ def prepare_data(
 
         workers = cores() if workers == -1 else workers
         found = prepare(manifest, output, config=encode, shards=shards, workers=workers, progress=tell)
-    if found.left_out:
-        named = [f"{name} {reason}" for name, reason in found.left_out.items()]
-        more = [f"and {len(named) - MOST_NAMES} more, see prepared.json"] if len(named) > MOST_NAMES else []
-        print(f"left out {number_of(len(named), 'unreadable video')}:", *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
+    _tell_names("left out {}:", "unreadable video", found.left_out)
+    _tell_names("warning: {}:", "damaged video", found.damaged)
     if shards is None:
         return Summary(found, None, found.bytes_after)
     with Bar("packing shards", total=1) as bar:
         index = write_shards(found, manifest.classes, config=shards, progress=bar.tell)
     return Summary(found, len(index.shards), sum(shard.bytes for shard in index.shards))
+
+
+def _tell_names(told: str, what: str, reasons: Mapping[str, str]) -> None:
+    """How many videos there is something to tell of, and the first of them; nothing if there are none."""
+    named = [f"{name} {reason}" for name, reason in reasons.items()]
+    more = [f"and {len(named) - MOST_NAMES} more, see prepared.json"] if len(named) > MOST_NAMES else []
+    if named:
+        print(told.format(number_of(len(named), what)), *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
 
 
 def cores() -> int:
