@@ -20,6 +20,8 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
+from dualpath.errors import DualPathError
+
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask a process to stop."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -36,6 +38,37 @@ def child_context() -> ChildContext:
     """For DataLoaders, pools and processes. Spawned, not forked: a forked child inherits the locks of threads that it lacks."""
     with _blocked_stops():  # the resource tracker, which is started here, inherits this too
         return ChildContext()
+
+
+class Forks:
+    """What is known of this process: a fork copies data sets and models, but not the threads that torch computes with.
+
+    Attributes:
+        threads_used: what computes with torch's threads was made here.
+        forked: from a process in which that was so: torch would wait for ever for threads that are not there.
+    """
+
+    threads_used = forked = False
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """Called in the child."""
+        cls.forked = cls.forked or cls.threads_used
+
+    @classmethod
+    def check(cls) -> None:
+        """Raises DualPathError in a forked process, unless it computes with one thread, as the workers of a DataLoader do."""
+        import torch
+
+        if cls.forked and torch.get_num_threads() > 1:
+            raise DualPathError(
+                "this process was forked after a model had been loaded or a data set of clips made, and torch's threads do not "
+                'survive that; start processes (of a DataLoader too) with multiprocessing_context="spawn" and load the model '
+                "there, or call torch.set_num_threads(1) in them first"
+            )
+
+
+os.register_at_fork(after_in_child=Forks.after_fork)
 
 
 def child_command(function: str) -> list[str]:

@@ -5,7 +5,6 @@ file --decode--> frames --sample--> views --model--> logits --softmax, mean over
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -25,40 +24,13 @@ from dualpath.errors import DualPathError, VideoError, blaming, check_count, che
 from dualpath.methods import HEAD, VideoModel, settle, store_in_int8
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
+from dualpath.processes import Forks
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.places import within
 from dualpath.video.in_memory import Frames, as_videos, pick_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
 from dualpath.video.transforms import test_transform
-
-
-class _Process:
-    """What is known of this process: a fork copies a model, but not the threads that it computes with.
-
-    Attributes:
-        loaded: a model was loaded here, with torch's threads.
-        forked: from a process in which that was so: torch would wait for ever for threads that are not there.
-    """
-
-    loaded = forked = False
-
-    @classmethod
-    def after_fork(cls) -> None:
-        cls.forked = cls.forked or cls.loaded
-
-    @classmethod
-    def check(cls) -> None:
-        """Raises DualPathError in a forked process, unless it computes with one thread."""
-        if cls.forked and torch.get_num_threads() > 1:
-            raise DualPathError(
-                "this process was forked after a model had been loaded, and torch's threads do not survive that; start "
-                'processes (of a DataLoader too) with multiprocessing_context="spawn" and load the model there, or call '
-                "torch.set_num_threads(1) in them first"
-            )
-
-
-os.register_at_fork(after_in_child=_Process.after_fork)
 
 if TYPE_CHECKING:
     from dualpath.engine.explanation import Explanation
@@ -242,7 +214,7 @@ class VideoClassifier:
 
     def read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the video."""
-        _Process.check()
+        Forks.check()
         if isinstance(video, Frames):
             return self._read_clips(video, views)
         with blaming(video), within(video, views.seconds):
@@ -305,7 +277,7 @@ class VideoClassifier:
         ]
 
     def _logits(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "n k"]:
-        _Process.check()
+        Forks.check()
         clips = in_pieces(views.flatten(0, 1), self.model, self.device, together=views.shape[1])
         logits = torch.cat([self._video_model(piece.to(self.device)) for piece in clips])
         if not logits.isfinite().all():
@@ -364,8 +336,8 @@ def load(
     check_type("precision", precision, str, "one of auto, bf16, fp32, int8")
     what = "a model that dualpath.load gave, a backbone that load_backbone gave, or None"
     check_type("backbone", backbone, (VideoClassifier, Backbone, type(None)), what)
-    _Process.check()
-    _Process.loaded = True
+    Forks.check()
+    Forks.threads_used = True
     shared = backbone.backbone if isinstance(backbone, VideoClassifier) else backbone
     if shared is not None and weights is not None:
         raise DualPathError(f"weights {weights} and a backbone are given; the backbone has its weights: leave one of them out")
