@@ -126,13 +126,22 @@ def check_file(path: Path) -> None:
         raise DualPathError(f"the output {path} cannot be made: {folder} may not be written to; give another one with --output")
 
 
-def check_new(output: Path) -> None:
-    """Raises DualPathError unless `output` can become a folder of ours: it does not exist, or is an empty folder."""
+def names_in(output: Path) -> list[str]:
+    """What a folder for results holds, sorted; nothing if it is yet to be made.
+
+    Raises:
+        DualPathError: there can be no such folder, or it may not be written to.
+    """
     there = next(place for place in (output, *output.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "is a file" if not there.is_dir() else "may not be written to"
         raise DualPathError(f"the output {output} cannot be a folder: {there} {why}; give another one with --output")
-    if output.exists() and any(output.iterdir()):
+    return sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+
+
+def check_new(output: Path) -> None:
+    """Raises DualPathError unless `output` can become a folder of ours: it does not exist, or is an empty folder."""
+    if names_in(output):
         raise DualPathError(f"the output {output} exists and is not empty; give a new folder with --output")
 
 

@@ -7,7 +7,6 @@ why a video is unreadable.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from dualpath.engine.prepare import Usable
 from dualpath.engine.progress import Bar
 from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError
-from dualpath.files import read_table, remove_temporary, write_whole
+from dualpath.files import names_in, read_table, remove_temporary, write_whole
 
 SETTINGS, VIDEOS = "settings.json", "videos.json"
 
@@ -31,13 +30,9 @@ def check_folder(output: Path, *, resume: bool, what: str, key: str) -> dict[str
         what: is in the folder: "comparison".
         key: that its settings have, and those of other folders do not have.
     """
-    there = next(place for place in (output, *output.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "is a file" if not there.is_dir() else "may not be written to"
-        raise DualPathError(f"the output {output} cannot be a folder: {there} {why}; give another one with --output")
-    if resume:
+    if resume and names_in(output):
         remove_temporary(output)
-    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    names = names_in(output)
     ours = SETTINGS in names or names == [VIDEOS]
     if names and not (ours and resume):
         content = f"another {what}" if ours else f"other files ({names[0]} ...)"

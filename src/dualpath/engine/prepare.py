@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,17 +22,12 @@ from dualpath.engine.progress import Bar, bar_if_long
 from dualpath.engine.state import STATE, check_epochs, check_settings, read_position
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError, number_of
-from dualpath.files import remove_temporary
+from dualpath.files import names_in, remove_temporary
 
 
-def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
+def check_run_folder(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
     """Refuses a folder that cannot be written, that holds something else, or whose run cannot be continued so."""
-    there = next(place for place in (output, *output.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise DualPathError(f"the output {output} cannot be a folder: {there} is a file; give another one")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise DualPathError(f"the output {output} cannot be written: no permission in {there}; give another folder")
-    held = sorted(p.name for p in output.iterdir()) if output.is_dir() else []
+    held = names_in(output)
     if resume and STATE not in held and "fold1" in held:
         raise DualPathError(f"{output} holds a cross-validation, not a single run: give --folds N too, to resume it")
     if resume and STATE not in held:
