@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dualpath.flags import Parser
 
 VIDEOS = """video files, folders of videos, patterns such as "clips/*.mp4", lists (.txt with a path a line, .csv with a column
-of paths), - for a list on standard input, URLs with --allow_urls"""
+of paths and, for parts of videos, start and end), - for a list on standard input, URLs with --allow_urls"""
 
 
 def predict_verb(words: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor, nn
 
+from dualpath.data.manifest import Video
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, find_device, frozen_dtype
 from dualpath.engine.pieces import in_pieces
@@ -164,7 +165,7 @@ class VideoClassifier:
 
     def each(
         self,
-        videos: Iterable[str | Path | Frames],
+        videos: Iterable[str | Path | Frames | Video],
         views: ViewsConfig,
         compute: Callable[[UInt8[Tensor, "b v t c h w"]], Iterable[T]],
         *,
@@ -174,7 +175,7 @@ class VideoClassifier:
         """What is made of each video, in order, `batch_size` in a pass; where one cannot be read, the reason why.
 
         Args:
-            videos: paths, or frames as `as_videos` gives them.
+            videos: paths, files or segments of them, or frames as `as_videos` gives them.
             views: of each.
             compute: makes a row for each video of the views of some.
             batch_size: how many are computed together.
@@ -212,27 +213,31 @@ class VideoClassifier:
         """
         return torch.cat([clip.frames for clip in self.read_clips(video, views)])
 
-    def read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
+    def read_clips(self, video: str | Path | Frames | Video, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the video."""
         Forks.check()
         if isinstance(video, Frames):
             return self._read_clips(video, views)
-        with blaming(video), within(video, views.seconds):
-            return self._read_clips(video, views)
+        path, segment = (video.path, video) if isinstance(video, Video) else (video, None)
+        with blaming(path), within(path, views.seconds):
+            return self._read_clips(path, views, segment)
 
-    def _read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
+    def _read_clips(self, video: str | Path | Frames, views: ViewsConfig, segment: Video | None = None) -> list[SeenClip]:
+        start = 0
         if isinstance(video, Frames):
             count, damage = len(video), None
         else:
             info = probe(video, damaged=views.damaged)
             count, damage = info.num_frames, info.damage
+            if segment is not None:
+                start, count = segment.start, segment.counted(count).num_frames or 0
         wanted = self.spec.sampling.num_frames
         if count < wanted and not self._told_short:
             self._told_short = True
             name = "a video" if isinstance(video, Frames) else video
             print(f"{name} has {number_of(count, 'frame')}, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         clips = []
-        for indices in test_indices(count, self.spec.sampling, num_clips=views.num_clips):
+        for indices in start + test_indices(count, self.spec.sampling, num_clips=views.num_clips):
             if isinstance(video, Frames):
                 frames, times = pick_frames(video, indices), np.full(len(indices), np.nan)
             else:
