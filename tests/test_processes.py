@@ -59,10 +59,10 @@ def test_what_others_call_to_end_a_child_ends_it() -> None:
 
 
 ORPHANS = """
-import os, signal, sys
+import os, signal, subprocess, sys, time
 from concurrent.futures import ProcessPoolExecutor
 
-from dualpath.processes import ChildProcess, child_context
+from dualpath.processes import ChildProcess, child_command, child_context
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -94,17 +94,30 @@ def hang(pipe):
     pipe.send("now")
     re.match("(a+)+$", "a" * 60 + "!")  # for years, in which no other thread runs, as in some decoders
 
+class Endless:
+    def __reduce__(self):
+        return time.sleep, (1000,)
+
+def importing_for_ever():
+    child_context().Process(target=print, args=(Endless(),)).start()
+    die()
+
+def starting_command():
+    subprocess.Popen(child_command("endless:main"), cwd=os.path.dirname(__file__))
+    die()
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
 """
 
 
-@pytest.mark.parametrize("kind", ["starting_worker", "waiting_pool", "hanging_child"])
+@pytest.mark.parametrize("kind", ["starting_worker", "waiting_pool", "hanging_child", "importing_for_ever", "starting_command"])
 def test_kill_9_of_the_parent_leaves_nobody(tmp_path: Path, kind: str) -> None:
     """All descendants hold the pipes that `run` reads to their end: it returns when the last one is gone."""
-    if kind == "hanging_child" and sys.platform != "linux":
+    if kind not in ("starting_worker", "waiting_pool") and sys.platform != "linux":
         pytest.skip("only Linux ends a process that lets no thread run")
     (tmp_path / "parent.py").write_text(ORPHANS)
+    (tmp_path / "endless.py").write_text("import time\ntime.sleep(1000)  # a module that takes long to import\n")
     told = subprocess.run([sys.executable, tmp_path / "parent.py", kind], capture_output=True, timeout=TIMEOUT)
     assert told.returncode == -signal.SIGKILL, told.stderr.decode()
 

@@ -124,3 +124,14 @@ def write_video(
                 container.mux(sound.encode(silence))  # pyright: ignore[reportAttributeAccessIssue]
             container.mux(sound.encode(None))  # pyright: ignore[reportAttributeAccessIssue]
     return path
+
+
+def hit(path: Path, number: int) -> Path:
+    """Spoils a packet of a video, so that its picture cannot be decoded."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+    assert packet.pos is not None
+    content = bytearray(path.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(content)
+    return path

@@ -15,7 +15,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dualpath.errors import DualPathError, Interrupted
+from dualpath.errors import DualPathError, Interrupted, number_of
 from dualpath.imports import import_late
 from dualpath.memory import keep_memory
 from dualpath.terminal import plain_streams
@@ -206,7 +206,7 @@ def _train(words: Sequence[str]) -> int:
     output = Path(options.output)
     checked = Path(options.checked) if options.checked else None
     results = train(Path(options.data), output, config, resume=options.resume, checked=checked)
-    told = f"trained {results['epoch']} epoch{'s' if results['epoch'] > 1 else ''}"
+    told = f"trained {number_of(results['epoch'], 'epoch')}"
     if "val_top1" in results:
         shares = f"top-1 {100 * results['val_top1']:.1f} %, mean per class {100 * results['val_mean_class_accuracy']:.1f} %"
         told += f", validation {shares} after the last ({results['val_protocol']})"

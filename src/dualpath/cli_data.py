@@ -107,7 +107,7 @@ def _bench(words: Sequence[str]) -> int:
     parser.add_argument("--clips_per_s", type=float, metavar="X", help="what your training takes, instead of the estimates")
     parser.add_argument("--method", metavar="NAME", default="dualpath", help=f"for the estimates: one of {', '.join(METHODS)}")
     for part in (BackboneConfig, SamplingConfig, TransformConfig, EncodeConfig):
-        parser.add_class_arguments(part, skip={"weights"} if part is BackboneConfig else None)
+        parser.add_class_arguments(part, skip={"weights", "damaged"})
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.read(words)
     if options.clips_per_s is not None and not 0 < options.clips_per_s < float("inf"):

@@ -21,9 +21,10 @@ def explain_verb(words: Sequence[str]) -> int:
     from dualpath.engine.explain import check_kind, explain
     from dualpath.engine.predict import load
     from dualpath.files import check_new
-    from dualpath.flags import Parser
+    from dualpath.flags import Parser, fill
     from dualpath.report.maps.description import describe_paths, predicted_and_explained
     from dualpath.report.maps.explanation import FILES, write_explanation
+    from dualpath.video.protocols import ViewsConfig
 
     parser = Parser(
         "explain",
@@ -45,6 +46,7 @@ def explain_verb(words: Sequence[str]) -> int:
         metavar="NAME",
         help="take the clip as dense-16x4, segment-8 .. do; by default as trained",
     )
+    parser.add_class_arguments(ViewsConfig, skip={"num_clips", "num_crops"})
     parser.add_argument("--weights", type=str, default=None, help="local file with the backbone's weights")
     parser.add_argument("--precision", type=str, default="auto", help="auto, bf16, fp32 or int8")
     parser.add_argument("--json", action="store_true", help="print what is in explanation.json")
@@ -53,7 +55,16 @@ def explain_verb(words: Sequence[str]) -> int:
     check_new(output)  # told before anything is computed
     classifier = load(options.checkpoint, weights=options.weights, precision=options.precision, protocol=options.protocol)
     check_kind(classifier, kind=options.kind, block=options.block)
-    found = explain(classifier, options.video, label=options["class"], kind=options.kind, block=options.block)
+    found = explain(
+        classifier,
+        options.video,
+        label=options["class"],
+        kind=options.kind,
+        block=options.block,
+        views=fill(ViewsConfig, options),
+    )
+    if found.damage:
+        print(f"warning: {options.video} {found.damage}", file=sys.stderr)
     told = write_explanation(output, found, command=join(["dualpath", "explain", *words]))
     print(json.dumps(told, indent=2) if options.json else "\n".join([*predicted_and_explained(found), *describe_paths(found)]))
     print(f"{', '.join(FILES[:-1])} and {FILES[-1]} are in {output}", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dualpath.errors import number_of
 from dualpath.memory import uncollected
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from dualpath.flags import Parser
 
 VIDEOS = """video files, folders of videos, patterns such as "clips/*.mp4", lists (.txt with a path a line, .csv with a column
-of paths), - for a list on standard input, URLs with --allow_urls"""
+of paths and, for parts of videos, start and end), - for a list on standard input, URLs with --allow_urls"""
 
 
 def predict_verb(words: Sequence[str]) -> int:
@@ -129,5 +130,5 @@ def _end(problems: Sequence[str], *, good: int, output: Path | None) -> int:
         print(f"dualpath: {problem}", file=sys.stderr)
     if output is not None:
         bad = f", {len(problems)} could not be read" if problems else ""
-        print(f"{output} holds {good} video{'' if good == 1 else 's'}{bad}", file=sys.stderr)
+        print(f"{output} holds {number_of(good, 'video')}{bad}", file=sys.stderr)
     return 0 if not problems else 1 if good else 2

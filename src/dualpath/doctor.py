@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dualpath.errors import number_of
+
 PACKAGES = ("torch", "torchvision", "timm", "av", "lightning-fabric", "safetensors", "jsonargparse", "tensorboard")
 OPTIONAL = ("torchcodec",)
 
@@ -45,7 +47,8 @@ def _devices() -> list[dict[str, Any]]:
 
     cpu = torch.device("cpu")
     taken = "bf16" if has_bf16(cpu) else "fp32"
-    told = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {matrix_units()}: precision auto takes {taken}"
+    cores, threads = number_of(os.cpu_count() or 1, "core"), number_of(torch.get_num_threads(), "thread")
+    told = f"{cores}, {threads}, {matrix_units()}: precision auto takes {taken}"
     found = [_entry("cpu", "ok", told), _int8()]
     for index in range(torch.cuda.device_count()):
         name, memory = torch.cuda.get_device_name(index), torch.cuda.get_device_properties(index).total_memory

@@ -84,6 +84,12 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], what: st
         raise DualPathError(f"{name} is {given[:100]}, but it must be {what}")
 
 
+def number_of(number: int | float, what: str) -> str:
+    """ "1 video", "2 videos", "0.5 epochs"; words may be chosen by number: "video is|videos are"."""
+    one, _, many = what.partition("|")
+    return f"{number:,.12g} {one if number == 1 else many or f'{one}s'}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A question after the known name that is most like a word, if one is."""
     names = {name.lstrip("-").replace("-", "_"): name for name in known}

@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from dualpath.errors import DualPathError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+LONGEST_NUMBER = 40
+"""Digits; no count, time or seed of ours has as many."""
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
@@ -72,6 +74,37 @@ def remove_temporary(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def parse_json(text: str) -> Any:
+    """As `json.loads`, for files that were ours once and may hold anything by now.
+
+    Raises:
+        ValueError: it is no JSON, nested too deeply, or has a whole number that no float can hold.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table that a file of JSON holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else.
+    """
+    told = parse_json(path.read_text(encoding="utf-8"))
+    if not isinstance(told, dict):
+        raise ValueError("it is no table")
+    return told
+
+
 def csv_cell(text: str) -> str:
     """A name for a CSV file, with an apostrophe before what a spreadsheet would take for a formula; see `cell_text`."""
     return f"'{text}" if re.match(r"'*[=+\-@\t\r]", text) else text
@@ -93,13 +126,22 @@ def check_file(path: Path) -> None:
         raise DualPathError(f"the output {path} cannot be made: {folder} may not be written to; give another one with --output")
 
 
-def check_new(output: Path) -> None:
-    """Raises DualPathError unless `output` can become a folder of ours: it does not exist, or is an empty folder."""
+def names_in(output: Path) -> list[str]:
+    """What a folder for results holds, sorted; nothing if it is yet to be made.
+
+    Raises:
+        DualPathError: there can be no such folder, or it may not be written to.
+    """
     there = next(place for place in (output, *output.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "is a file" if not there.is_dir() else "may not be written to"
         raise DualPathError(f"the output {output} cannot be a folder: {there} {why}; give another one with --output")
-    if output.exists() and any(output.iterdir()):
+    return sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+
+
+def check_new(output: Path) -> None:
+    """Raises DualPathError unless `output` can become a folder of ours: it does not exist, or is an empty folder."""
+    if names_in(output):
         raise DualPathError(f"the output {output} exists and is not empty; give a new folder with --output")
 
 

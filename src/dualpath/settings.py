@@ -12,28 +12,35 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from dualpath.errors import DualPathError
 
 MOST = 10**6
-"""No whole number of any use is larger, where nothing else is said."""
+"""No number of any use is larger, where nothing else is said."""
 MOST_SEED = 2**63 - 1
 """As far as all generators go."""
 MOST_FRAMES, MOST_VIEWS, MOST_PIXELS, WIDEST, MOST_WORKERS, MOST_LAYERS = 10_000, 1000, 4096, 65_536, 1024, 1000
 """Of a clip; of a video, in time and in space; of a picture's side; of what methods add; processes that decode; layers."""
 
 
-def check_fields(config: Any, **most: int) -> None:
-    """Raises DualPathError unless each field of a dataclass holds what its annotation says, no NaN and no absurd number.
-
-    Args:
-        config: the dataclass, which checks further limits itself.
-        most: the largest value of whole numbers for which that is not MOST; of a seed it is MOST_SEED.
-    """
+def check_kinds(config: Any) -> None:
+    """Raises DualPathError unless each field of a dataclass holds what its annotation says, and no NaN or infinity."""
     kinds = _kinds(type(config))
     for one in fields(config):
         value, kind = getattr(config, one.name), kinds[one.name]
         if not _fits(value, kind):
             raise DualPathError(f"{one.name} is {_short(value)}, but it must be {expected(kind)}")
+
+
+def check_fields(config: Any, **most: int) -> None:
+    """As `check_kinds`, and no absurd number.
+
+    Args:
+        config: the dataclass, which checks further limits itself.
+        most: the largest value of numbers for which that is not MOST; of a seed it is MOST_SEED.
+    """
+    check_kinds(config)
+    for one in fields(config):
+        value = getattr(config, one.name)
         limit = most.get(one.name, MOST_SEED if one.name.endswith("seed") else MOST)
         numbers = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(number, Integral) and int(number) > limit for number in numbers if kind is not float):
+        if any(isinstance(number, Real) and number > limit for number in numbers):  # pyright: ignore[reportOperatorIssue]
             raise DualPathError(f"{one.name} is {_short(value)}, but it must be at most {limit}")
 
 

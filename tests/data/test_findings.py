@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.data.checking.findings import Finding, count, find, similar
+from dualpath.data.checking.findings import Finding, find, similar
 from dualpath.data.checking.records import Record
 from dualpath.data.manifest import Manifest, Split, Video
+from dualpath.errors import number_of
 from dualpath.video.inspect import Inspection
 
 PLAIN = Inspection(
@@ -170,7 +171,7 @@ def test_oddities(kind: str, severity: str, change: dict[str, int]) -> None:
 
 
 def test_count() -> None:
-    assert (count(1, "video"), count(1200, "video"), count(2, "label is|labels are")) == (
+    assert (number_of(1, "video"), number_of(1200, "video"), number_of(2, "label is|labels are")) == (
         "1 video",
         "1,200 videos",
         "2 labels are",

@@ -168,8 +168,8 @@ def test_classes_of_a_checkpoint(tmp_path):
     )
     listed = table(tmp_path, "path,label,split", "b/1.mp4,2,test", name="x.csv")
     assert [v.label for v in read_manifest(listed, classes=["a", "b", "c"]).videos] == [2]
-    assert "class '2' (1 videos" in problems(listed, classes=["a", "b"])[0]
-    assert "class '2' (1 videos" in problems(listed, classes=["1", "3", "4"])[0]
+    assert "class '2' (1 video," in problems(listed, classes=["a", "b"])[0]
+    assert "class '2' (1 video," in problems(listed, classes=["1", "3", "4"])[0]
 
 
 # --- problems

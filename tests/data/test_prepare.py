@@ -21,7 +21,7 @@ from dualpath.video.decode import probe, read_frames
 from dualpath.video.encode import EncodeConfig
 from dualpath.video.mp4 import OutputError
 from runs import ask_here
-from videos import read_numbers, write_video
+from videos import hit, read_numbers, write_video
 
 SMALL = EncodeConfig(short_side=24, key_frame_distance=4)
 
@@ -72,7 +72,7 @@ def test_its_records(data, tmp_path, here):
     assert rows[1] == {"path": "train/b_ c/x.mp4", "label": "b: c", "split": "train", "group": ""}
     facts = json.loads((tmp_path / "new/prepared.json").read_text())
     assert facts["counts"] == {"train": 3, "val": 2, "test": 0}
-    assert facts["settings"] == {"short_side": 24, "key_frame_distance": 4, "crf": 18, "shards": False}
+    assert facts["settings"] == {"short_side": 24, "key_frame_distance": 4, "crf": 18, "damaged": "refuse", "shards": False}
     assert facts["videos"]["train/b_ c/x-2.mp4"]["source"] == "train/b: c/x.mp4"
     assert list(facts["left_out"]) == ["train/a/broken.mp4"]
     assert not list((tmp_path / "new").rglob("*.tmp"))
@@ -201,3 +201,23 @@ def test_a_damaged_record(data, tmp_path, here, content):
     (tmp_path / "new/prepared.json").write_bytes(content)
     with pytest.raises(DataError, match=r"prepared\.json is damaged"):
         read_manifest(tmp_path / "new")
+
+
+def test_what_can_be_decoded_of_a_damaged_file_is_prepared_where_it_is_asked_for(tmp_path, here):
+    for label, name in (("a", "hit.mp4"), ("b", "whole.mp4")):
+        (tmp_path / "data/train" / label).mkdir(parents=True)
+        write_video(tmp_path / "data/train" / label / name, 60, options={"g": "10", "bf": "0"})
+    path = hit(tmp_path / "data/train/a/hit.mp4", 25)
+    manifest, journal, take = read_manifest(tmp_path / "data", val_fraction=0.0), tmp_path / "new/prepared.jsonl", "take"
+    assert list(prepare(manifest, tmp_path / "new", config=SMALL).left_out) == ["train/a/hit.mp4"]
+    journal.write_text(journal.read_text().replace(', "damaged": "refuse"', ""))  # as older versions wrote it
+    with pytest.raises(DualPathError, match="damaged was refuse, now take"):
+        prepare(manifest, tmp_path / "new", config=replace(SMALL, damaged=take))
+    journal.write_text("")
+    for _ in range(2):  # made, and found in the journal
+        one, _ = prepare(manifest, tmp_path / "new", config=replace(SMALL, damaged=take)).finished
+        assert one.encoded.damage.startswith("is damaged: decoding failed ")
+        facts = json.loads((tmp_path / "new/prepared.json").read_text())
+        assert facts["damaged"] == {"train/a/hit.mp4": one.encoded.damage}
+    wanted = read_numbers(read_frames(path, range(one.encoded.num_frames), damaged=take).frames)
+    assert read_numbers(read_frames(tmp_path / "new" / one.name, range(len(wanted))).frames) == wanted

@@ -13,8 +13,10 @@ from dualpath.engine import predict
 from dualpath.engine.answers import Asked, predict_files
 from dualpath.engine.predict import VideoClassifier
 from dualpath.errors import DualPathError
+from dualpath.video.decode import read_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.transforms import test_transform
+from videos import write_video
 
 
 @pytest.fixture
@@ -104,3 +106,18 @@ def test_workers_answer_as_this_process_does(trained: Path, files: list[str]) ->
     for one, other in zip(here, there, strict=True):
         assert [guess["label"] for guess in one.classes] == [guess["label"] for guess in other.classes]
         assert [guess["score"] for guess in one.classes] == pytest.approx([guess["score"] for guess in other.classes], rel=1e-5)
+
+
+def test_segments_of_a_table_are_answered_as_videos_of_their_own(trained: Path, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.avi", 50, codec="mpeg4")
+    table = tmp_path / "parts.csv"
+    table.write_text("Video Path,start,end\nwhole.avi,0.4,1.2\nwhole.avi,,\nwhole.avi,3,9\nwhole.avi,x,2\n")
+    model = dualpath.load(trained, precision="fp32")
+    frames = read_frames(whole, range(50)).frames.permute(0, 2, 3, 1)
+    part, full, beyond, wrong = ask(trained, [str(table)])
+    assert [one.video.removeprefix(str(tmp_path)) for one in (part, full)] == ["/whole.avi[0.4s:1.2s]", "/whole.avi"]
+    for answer, wanted in ((part, frames[10:30]), (full, frames)):
+        assert answer.classes[0]["score"] == pytest.approx(model.predict(wanted)[0]["score"], abs=2e-3)
+    assert part.classes != full.classes
+    assert "is listed from 3 s to 9 s" in beyond.problem
+    assert f"{table} has the start 'x'; it must be a time in seconds" in wrong.problem

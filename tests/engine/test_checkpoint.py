@@ -374,7 +374,7 @@ def test_a_config_that_cannot_be_is_refused(change: dict[str, Any], message: str
 def test_tensors_that_do_not_fit_are_refused(saved: Saved) -> None:
     state = load_file(saved.folder / WEIGHTS)
     for change, message in (
-        ({"head.out.bias": None}, r"1 tensors missing, 0 left over, 0 of another shape \(first: head.out.bias\)"),
+        ({"head.out.bias": None}, r"1 tensor missing, 0 left over, 0 of another shape \(first: head.out.bias\)"),
         ({"extra": torch.ones(2)}, r"0 tensors missing, 1 left over, 0 of another shape \(first: extra\)"),
         ({"head.out.bias": torch.ones(3)}, r"0 tensors missing, 0 left over, 1 of another shape \(first: head.out.bias\)"),
     ):

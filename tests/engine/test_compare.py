@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,21 @@ from safetensors.torch import load_file, save_file
 
 from dualpath.cli import main
 from dualpath.data.clips import TrainClips
-from dualpath.data.manifest import Video
+from dualpath.data.manifest import Video, read_manifest
 from dualpath.engine import compare, one_run, prepare
 from dualpath.engine.child import last_step
+from dualpath.engine.config import RunConfig
+from dualpath.engine.entries import make_entries
 from dualpath.engine.log import read_log
-from dualpath.engine.one_run import Job, inference_speed, run_job
-from dualpath.errors import VideoError
+from dualpath.engine.many_runs import check_folder
+from dualpath.engine.one_run import Job, inference_speed, read_result, run_job
+from dualpath.errors import DualPathError, VideoError
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, random_backbone
+from dualpath.report.compare import as_json, markdown
+from dualpath.report.rows import make_rows
 from runs import flags, scan_here
 from tiny import randomise
+from wrong_json import spoiled
 
 SEEDS = (0, 3)
 LABELS = ("dualpath", "linear_probe", "spatial")
@@ -552,3 +560,28 @@ def test_damaged_result(fresh: Path, clips: Path, weights: Path, spatial: Path, 
     (fresh / "settings.json").write_text("[1")
     assert main(line) == 2
     assert f"{fresh / 'settings.json'} is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["measured.json", "val/evaluation.json", "run.json"])
+def test_whatever_a_result_holds_is_shown_or_refused(name: str, fresh: Path) -> None:
+    folder = fresh / "dualpath" / "seed0"
+    entries, told = make_entries({"dualpath": {"method": "dualpath"}}, base=RunConfig()), (folder / name).read_text()
+    shown = compare.Comparison(
+        Path("data"), 2, {None: {"train": 12, "val": 4, "test": 0}}, "val", RunConfig(), entries, (0,), {}
+    )
+    for changed in spoiled(json.loads(told)):
+        (folder / name).write_text(json.dumps(changed))
+        with suppress(DualPathError):
+            if (result := read_result(folder, split="val", seed=0)) is not None:
+                shown = replace(shown, results={"dualpath": (result,)})
+                assert as_json(shown, make_rows(shown), command="")
+                assert markdown(shown, make_rows(shown), command="")
+
+
+def test_whatever_settings_hold_is_compared_or_refused(fresh: Path, clips: Path) -> None:
+    manifests, entries = {None: read_manifest(clips)}, make_entries({"dualpath": {"method": "dualpath"}}, base=RunConfig())
+    for changed in spoiled(compare._settings(manifests, "val", entries, None, fresh), depth=3):
+        (fresh / "settings.json").write_text(json.dumps(changed))
+        with suppress(DualPathError):
+            before = check_folder(fresh, resume=True, what="comparison", key="entries")
+            compare._settings(manifests, "val", entries, before, fresh)

@@ -90,7 +90,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
     "no table": (lambda s: s.pop("visual.spatial_positional_embedding"), "is no checkpoint of the authors' DualPath"),
     "an adapter is missing": (
         lambda s: s.pop("visual.transformer.resblocks.1.t_adapter_attn_b.up_proj.bias"),
-        r"1 tensors missing.*temporal\.1\.before\.up\.bias",
+        r"1 tensor missing.*temporal\.1\.before\.up\.bias",
     ),
     "frozen weights are missing": (
         lambda s: s.pop("visual.transformer.resblocks.0.mlp.c_fc.bias"),

@@ -26,10 +26,13 @@ from dualpath.engine import cross_validation, prepare
 from dualpath.engine.checkpoint import load_checkpoint, read_config
 from dualpath.engine.child import last_step
 from dualpath.engine.config import RunConfig
+from dualpath.engine.cross_validation import FoldResult
 from dualpath.engine.log import read_log
 from dualpath.engine.one_run import Job, run_job
 from dualpath.engine.prepare import read_data, read_for
+from dualpath.engine.recorded import read_summary
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, random_backbone
+from dualpath.report.cross_validation import as_json, cross_validation_table
 from official import write
 from runs import flags, run_config, scan_here, write_clip
 from tiny import randomise
@@ -240,6 +243,18 @@ def test_finished_folds_are_not_run_again_and_baselines_are_shown(
     path.write_text("{}")
     assert main(line) == 2
     assert f"{path} is damaged (KeyError('data')); delete {path.parent} and --resume" in capsys.readouterr().err
+
+
+def test_damage_is_told_of_all_videos(reference: Path) -> None:
+    parts = [read_summary(reference / f"fold{fold}" / "validation-last").read() for fold in (1, 2)]
+    parts = [replace(part, damaged={1: part.videos[1].name}) for part in parts]
+    folds = tuple(FoldResult(fold, 8, part, {}) for fold, part in enumerate(parts, 1))
+    result = cross_validation.CrossValidation(Path("data"), RunConfig(), 17, 2, folds)
+    named = {part.videos[1].name: part.videos[1].name for part in parts}
+    assert result.pooled()[0].summary()["damaged"] == as_json(result, command="")["damaged"] == named
+    table = cross_validation_table(result)
+    assert "2 of them damaged, the rest was judged:\n" in table
+    assert all(f"  {name} {name}" in table for name in named)
 
 
 def test_the_table(

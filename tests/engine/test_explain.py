@@ -15,6 +15,7 @@ from dualpath.engine.predict import VideoClassifier
 from dualpath.errors import DualPathError, VideoError
 from dualpath.methods import build_model
 from dualpath.methods.dualpath import DualPath, DualPathConfig
+from dualpath.report.maps.description import as_json, predicted_and_explained
 from dualpath.video.decode import read_frames
 from dualpath.video.protocols import ViewsConfig
 from families import FAMILIES, family_backbone
@@ -22,6 +23,7 @@ from oracles import dualpath as shapes
 from oracles import relevance as oracle
 from runs import write_clip
 from tiny import random_clips, randomise, randomise_adapters, tiny_backbone
+from videos import hit
 
 SMALL = DualPathConfig(num_spatial_frames=2, grid=(2, 2), bottleneck=6)
 
@@ -175,6 +177,20 @@ def test_a_file_is_explained_as_it_is_predicted(model: VideoClassifier, clips: P
     assert not np.array_equal(other.paths[1].shares, found.paths[1].shares)
     assert found.path("temporal") is found.paths[1]
     assert found.path("none") is None
+
+
+def test_how_the_file_is_read(model: VideoClassifier, tmp_path: Path) -> None:
+    video = hit(write_clip(tmp_path / "hit.mp4", "red", seed=3, frames=40), 20)
+    with pytest.raises(VideoError, match="took longer than"):
+        explain(model, video, views=ViewsConfig(seconds=1e-9))
+    with pytest.raises(VideoError, match="could be decoded"):
+        explain(model, video)
+    found = explain(model, video, views=ViewsConfig(damaged="take"))
+    assert found.damage is not None
+    assert found.damage.startswith("is damaged: ")
+    assert predicted_and_explained(found)[0].endswith(", of a damaged file")
+    assert as_json(found)["damaged"] == found.damage
+    assert as_json(found)["description"].endswith(f"The file {found.damage}.")
 
 
 def test_what_cannot_be_explained_is_told(model: VideoClassifier, clips: Path, tmp_path: Path) -> None:

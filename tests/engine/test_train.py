@@ -109,7 +109,7 @@ def test_exit_code_and_sentence_of_the_command_line(
     assert [step for step, *_ in told(tmp_path / "run")] == [1, 2, 3]
     assert main([*words, "--resume"]) == 2
     assert capsys.readouterr().err.endswith(
-        f"the run in {tmp_path / 'run'} is complete (1 epochs), nothing to resume; give more --epochs to make it longer\n"
+        f"the run in {tmp_path / 'run'} is complete (1 epoch), nothing to resume; give more --epochs to make it longer\n"
     )
 
 
@@ -530,7 +530,7 @@ def test_short_videos_are_told_once(tmp_path: Path, clips: Path, weights: Path, 
     write_clip(data / "val/red/short.mp4", "red", seed=2, frames=3)
     train(data, tmp_path / "run", run_config(weights, epochs=1))
     told_err = capsys.readouterr().err
-    assert "2 of 18 videos have fewer than 4 frames (train/red/short.mp4 has 2): their last frame is repeated" in told_err
+    assert "of 18 videos 2 have fewer than 4 frames (train/red/short.mp4 has 2): their last frame is repeated" in told_err
     assert told_err.count("repeated") == 1
 
 

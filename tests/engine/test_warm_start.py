@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import nn
 
 from dualpath.cli import main
 from dualpath.engine import prepare
-from dualpath.engine.checkpoint import WEIGHTS, ModelSpec, save_checkpoint
+from dualpath.engine.checkpoint import CONFIG, CONFIG_HASH, WEIGHTS, ModelSpec, save_checkpoint
 from dualpath.engine.config import RunConfig
 from dualpath.engine.state import read_position
 from dualpath.engine.train import train
@@ -34,6 +35,7 @@ from dualpath.video.sampling import SamplingConfig
 from runs import at_step, run_config, scan_here, write_clip
 from small import SMALL
 from tiny import random_clips, tiny_backbone
+from wrong_json import spoiled
 
 OLD, NEW = ("a", "b", "c"), ("x", "c", "a", "y")
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -302,3 +304,13 @@ def test_a_run_from_a_checkpoint_is_resumed_with_the_same_bits(
     assert not torch.equal(straight["head.hidden.weight"], load_file(trained / "last" / WEIGHTS)["head.hidden.weight"])
     with pytest.raises(DualPathError, match="other options of dualpath"):
         train(other_clips, tmp_path / "other", replace(config, options=DualPathConfig()))
+
+
+def test_whatever_a_checkpoint_says_is_taken_or_refused(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained / "last", tmp_path / "last"))
+    told = json.loads((folder / CONFIG).read_text())
+    del told[CONFIG_HASH]  # as older versions wrote it, which no hash keeps from being changed
+    for changed in spoiled(told, depth=3):
+        (folder / CONFIG).write_text(json.dumps(changed))
+        with suppress(DualPathError):
+            read_warm_start(folder).flag_defaults()

@@ -162,6 +162,14 @@ def test_a_folder_without_one_weight_file_is_refused(tmp_path: Path) -> None:
         read_state(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["training_state.safetensors", "adapter_model.safetensors"])
+def test_a_run_is_no_backbone(name: str, tmp_path: Path) -> None:
+    save_file({"spatial.0.up.weight": torch.ones(2)}, tmp_path / name)
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(DualPathError, match=f"^{path} holds what a run of dualpath has trained .*--init_from"):
+            read_state(path)
+
+
 @pytest.mark.parametrize("direct", [True, False])
 def test_a_model_in_several_files_is_read_whole(direct: bool, tmp_path: Path) -> None:
     as_safetensors({"a.weight": STATE["a.weight"]}, tmp_path / "model-00001-of-00002.safetensors")

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from dualpath.engine.checkpoint import ModelSpec, save_checkpoint
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.origin import Origin, describe_origin
 from dualpath.engine.predict import VideoClassifier
+from dualpath.errors import DualPathError
 from dualpath.methods import build_model
 from dualpath.nn.zoo import EMBEDDED, load_backbone
 from dualpath.report.pages.classes import confusion_rows, worst_pairs
@@ -32,6 +34,7 @@ from dualpath.report.pages.sources import read_source
 from dualpath.video.protocols import ViewsConfig
 from evaluations import NASTY, guessed, made
 from runs import COLOURS, run_config
+from wrong_json import spoiled
 
 CLASSES = ("a", "b", "c")
 LABELS = [0] * 4 + [1] * 4 + [2] * 4
@@ -418,3 +421,14 @@ def test_a_log_that_a_kill_cut_off_is_read(tmp_path: Path) -> None:
     text = (run / "log.jsonl").read_text()
     (run / "log.jsonl").write_text(text + '{"step": 41, "lo')
     assert len(read_source(run).steps) == 40
+
+
+@pytest.mark.parametrize("name", ["run.json", "evaluation-test/evaluation.json", "log.jsonl"])
+def test_whatever_a_record_holds_is_reported_or_refused(name: str, run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    told = (folder / name).read_text().splitlines() if name == "log.jsonl" else [(folder / name).read_text()]
+    for number in {0, len(told) - 1}:
+        for changed in spoiled(json.loads(told[number])):
+            (folder / name).write_text("\n".join([*told[:number], json.dumps(changed), *told[number + 1 :]]) + "\n")
+            with suppress(DualPathError):
+                page_of(folder, tmp_path / "report.html")

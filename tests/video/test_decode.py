@@ -15,13 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
+import videos
 from dualpath.data.checking.records import Record
 from dualpath.data.scan import decode_all, take
 from dualpath.errors import VideoError
 from dualpath.video import decode
 from dualpath.video import inspect as inspecting
 from dualpath.video.decode import probe, read_frames
-from dualpath.video.decoding import reading
+from dualpath.video.decoding import places, reading
 from dualpath.video.decoding.places import check_time, within
 from dualpath.video.encode import EncodeConfig, reencode
 from dualpath.video.inspect import inspect
@@ -495,14 +496,7 @@ def test_damage_midway_spoils_only_what_lies_behind_it(tmp_path: Path, capfd: py
 @pytest.fixture
 def hit(tmp_path: Path) -> Path:
     """60 frames, a key frame every 10, of which packet 40 is spoilt."""
-    path = write_video(tmp_path / "hit.mp4", 60, options={"g": "10", "bf": "0"})
-    with av.open(str(path)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][40]
-    assert packet.pos is not None
-    content = bytearray(path.read_bytes())
-    content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
-    path.write_bytes(content)
-    return path
+    return videos.hit(write_video(tmp_path / "hit.mp4", 60, options={"g": "10", "bf": "0"}), 40)
 
 
 def test_what_can_be_decoded_of_a_damaged_file_is_taken_where_it_is_asked_for(hit: Path) -> None:
@@ -572,6 +566,15 @@ def test_metadata_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
     path.write_bytes((tmp_path / "a.avi").read_bytes().replace(b"TITLETITLE", b"\xe9t\xe9\xff\xfe12345"))
     assert probe(path).num_frames == 1
     assert read_number(read_frames(path, [0]).frames[0]) == 7
+
+
+def test_a_demuxer_that_runs_on_within_one_call_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "SECONDS_A_MEGABYTE", 0.0)
+    path = write_video(tmp_path / "long.avi", 5, codec="mpeg4")
+    os.truncate(path, 10**10)  # all zeros, without a place on the disk: two minutes to look through for the next packet
+    for read in (probe, take, lambda path: read_frames(path, [9])):
+        with pytest.raises(VideoError, match=r"took longer than 0\.2 s to read"), within(path, 0.2):
+            read(path)
 
 
 def test_no_file_stays_open(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dualpath.data.formats.base import UNUSABLE, Found, Row, Seconds, Split, segment_mark
+from dualpath.errors import number_of
 
 
 def without_twins(found: Found) -> list[Row]:
@@ -114,8 +115,8 @@ def unknown_classes(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
     counts = {label: count for label, count in labels.items() if index_of(label, classes) is None}
     known = ", ".join(classes[:10]) + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
     return [
-        f"class '{label}' ({count} videos, the first is {next(r for r in rows if r.label == label).where}) is not one "
-        f"of the model's: {known}"
+        f"class '{label}' ({number_of(count, 'video')}, the first is {next(r for r in rows if r.label == label).where}) is "
+        f"not one of the model's: {known}"
         for label, count in sorted(counts.items())
     ]
 

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from dualpath.data.manifest import Video
 from dualpath.errors import FetchError, VideoError, blaming
+from dualpath.processes import Forks
 from dualpath.video.decode import Decoder, probe, read_frames
 from dualpath.video.decoding.places import SECONDS, Damaged, within
 from dualpath.video.sampling import SamplingConfig, test_indices, train_indices
@@ -143,6 +144,7 @@ class TrainClips(KeyedClips):
             damaged: see `read_frames`.
             sizes: bytes of the files by name of the video when the training began: one of another size was replaced since.
         """
+        Forks.threads_used = True
         self.sizes = sizes or {}
         self.videos = tuple(videos)
         self.sampling = sampling
@@ -165,6 +167,7 @@ class TrainClips(KeyedClips):
         Raises:
             VideoError: the file cannot be decoded.
         """
+        Forks.check()
         epoch, index = key
         video = self.videos[index]
         if (size := self.sizes.get(video.name)) is not None and (now := _bytes(video.path)) not in (None, size):
@@ -220,6 +223,7 @@ class TestClips(Dataset[Views]):
             seconds: time limit for reading a video, to which comes 2 s a megabyte.
             damaged: see `read_frames`.
         """
+        Forks.threads_used = True
         self.videos = tuple(videos)
         self.sampling = sampling
         self.size = size
@@ -244,6 +248,7 @@ class TestClips(Dataset[Views]):
 
     def __getitem__(self, index: int) -> Views:
         """Reads one video; one that cannot be decoded is told, never replaced."""
+        Forks.check()
         video = self.videos[index]
         if index in self.lost:
             return Views(index, video.label, None, self.lost[index])

@@ -9,14 +9,18 @@ import glob
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from dualpath.data.formats.base import VIDEO_SUFFIXES, exists, visible
+from dualpath.data.formats.base import VIDEO_SUFFIXES, exists, segment_mark, visible
+from dualpath.data.formats.table import COLUMNS as TABLE_COLUMNS
+from dualpath.data.formats.table import column_name, segment
 from dualpath.data.formats.text import read_lines, read_records
+from dualpath.data.manifest import UNTIMED
 from dualpath.errors import FetchError, VideoError
 from dualpath.video.decoding.fetched import as_url, download
 from dualpath.video.decoding.frame_folder import PICTURES, list_pictures
@@ -25,6 +29,8 @@ LISTS = frozenset((".txt", ".lst", ".list", ".csv", ".tsv"))
 """Endings of files that name videos."""
 COLUMNS = ("path", "video", "file", "filename", "file_name", "video_path")
 """Headings of a table's column that names them; without one of these it is the first column."""
+SEGMENT = ("start", "end", "start_frame", "end_frame")
+"""What may be said of a part of a video, in a table with such a heading, see `formats.table`."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,21 @@ class Listed:
         path: where it is; None if it is known to be unusable, or is a URL that was not fetched yet.
         problem: why it is unusable, a whole sentence.
         url: where it is to be fetched from.
+        part: which segment of the file is meant, as fields of `Video`; empty for all of it.
     """
 
     name: str
     path: Path | None = None
     problem: str | None = None
     url: str | None = None
+    part: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_part(self, part: Mapping[str, Any]) -> Listed:
+        """A segment of it."""
+        if not part:
+            return self
+        mark = segment_mark(part.get("start", 0), part.get("end"), part.get("seconds"))
+        return replace(self, name=f"{self.name}{mark}", part=part)
 
 
 def find_videos(words: Sequence[str], *, allow_urls: bool = False) -> list[Listed]:
@@ -50,7 +65,8 @@ def find_videos(words: Sequence[str], *, allow_urls: bool = False) -> list[Liste
     Args:
         words: each a video file, a folder of numbered pictures, a folder of videos (also below it), a pattern such as
             "clips/*.mp4", a list (see LISTS) with a path a line or a table with a column of paths, relative to the list's
-            folder or the working one, "-" for a list on standard input, or an http(s) URL.
+            folder or the working one, and for segments of their starts and ends, "-" for a list on standard input, or an
+            http(s) URL.
         allow_urls: whether URLs may be fetched.
     """
     found: list[Listed] = []
@@ -160,27 +176,39 @@ def _of_list(path: Path, allow_urls: bool) -> list[Listed]:
     told: list[str] = []
     try:
         if path.suffix.lower() in (".csv", ".tsv"):
-            entries = _column(read_records(path, told.append, hint="give a path a line") or [])
+            entries = _rows(read_records(path, told.append, hint="give a path a line") or [])
         else:
-            entries = [text for _, text in read_lines(path, told.append) or []]
+            entries = [(text, {}) for _, text in read_lines(path, told.append) or []]
     except OSError as problem:
         told.append(f"cannot be read ({problem.strerror})")
         entries = []
     if told or not entries:
         return [Listed(str(path), problem=f"{path.parent / (told[0] if told else f'{path.name} names no video')}")]
-    found = [_beside(path.parent, entry) for entry in entries]
-    if not any("://" in entry or glob.has_magic(entry) or exists(Path(entry)) for entry in found):
-        most = f"none of the {len(found)} paths that it names is there" if len(found) > 1 else f"there is no {found[0]}"
+    found = [(_beside(path.parent, entry), part) for entry, part in entries]
+    if not any("://" in entry or glob.has_magic(entry) or exists(Path(entry)) for entry, _ in found):
+        most = f"none of the {len(found)} paths that it names is there" if len(found) > 1 else f"there is no {found[0][0]}"
         return [Listed(str(path), problem=f"{path}: {most}; give a path a line, relative to the list or to the working folder")]
-    return [video for entry in found for video in _named(entry, allow_urls)]
+    videos: list[Listed] = []
+    for entry, values in found:
+        part, wrong = segment(values)
+        part |= {"end": UNTIMED} if "seconds" in part else {}
+        named = _named(entry, allow_urls)
+        videos += [replace(one, problem=f"{path} {wrong} for {entry}") if wrong else one.of_part(part) for one in named]
+    return videos
 
 
-def _column(records: list[tuple[int, list[str]]]) -> list[str]:
-    """The cells of a table that name videos."""
-    heads = [cell.lower() for cell in records[0][1]] if records else []
+def _rows(records: list[tuple[int, list[str]]]) -> list[tuple[str, dict[str, str]]]:
+    """The cells of a table that name videos, each with those that say which part of it is meant."""
+    heads = [column_name(cell) for cell in records[0][1]] if records else []
     number = next((heads.index(name) for name in COLUMNS if name in heads), None)
-    rows = [cells for _, cells in (records if number is None else records[1:])]
-    return [cells[number or 0] for cells in rows if len(cells) > (number or 0) and cells[number or 0]]
+    if number is None:
+        return [(cells[0], {}) for _, cells in records if cells and cells[0]]
+    uses = {use: at for use in SEGMENT for at, head in enumerate(heads) if head in TABLE_COLUMNS[use]}
+    return [
+        (cells[number], {use: cells[at] if at < len(cells) else "" for use, at in uses.items()})
+        for _, cells in records[1:]
+        if len(cells) > number and cells[number]
+    ]
 
 
 def _beside(folder: Path, entry: str) -> str:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from dualpath.data.formats.base import exists
 from dualpath.data.listed import fetched, find_videos
+from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.device import Precision
 from dualpath.engine.predict import BATCH, VideoClassifier, load
+from dualpath.engine.prepare import default_workers, find_segments
 from dualpath.errors import DualPathError, VideoError, check_count
 from dualpath.files import check_file, csv_cell, write_whole
 from dualpath.video.protocols import ViewsConfig
@@ -104,12 +106,17 @@ def look_at(
     with fetched(find_videos(asked.videos, allow_urls=asked.allow_urls)) as videos:
         rows: list[T | VideoError] = []
         good = [index for index, video in enumerate(videos) if video.problem is None and video.path is not None]
-        paths = [path for index in good if (path := videos[index].path) is not None]
+        wanted = [
+            Video(path, str(path), 0, "test", **videos[index].part)
+            for index in good
+            if (path := videos[index].path) is not None
+        ]
+        wanted = find_segments(Manifest(Path(), (), tuple(wanted), "a list")).videos
         found: dict[int, str] = {}
-        if asked.workers > 0 or (asked.workers < 0 and len(paths) >= MANY):
-            rows = _in_workers(classifier, asked, paths, compute, found)
+        if asked.workers > 0 or (asked.workers < 0 and len(wanted) >= MANY):
+            rows = _in_workers(classifier, asked, wanted, compute, found)
         else:
-            rows = list(classifier.each(paths, asked.views, compute, batch_size=asked.batch_size, damaged=found))
+            rows = list(classifier.each(wanted, asked.views, compute, batch_size=asked.batch_size, damaged=found))
         damaged.update({good[index]: told for index, told in found.items()})
         left = iter(rows)
         return [(video.name, video.problem or _told(video.name, next(left))) for video in videos]
@@ -122,14 +129,12 @@ def _told(name: str, row: T | VideoError) -> T | str:
 def _in_workers(
     classifier: VideoClassifier,
     asked: Asked,
-    paths: Sequence[Path],
+    videos: Sequence[Video],
     compute: Callable[[Tensor], Iterable[T]],
     damaged: dict[int, str],
 ) -> list[T | VideoError]:
     from dualpath.data.loader import ViewBatch
-    from dualpath.data.manifest import Video
     from dualpath.engine.evaluate import visit
-    from dualpath.engine.prepare import default_workers
     from dualpath.engine.progress import Bar
 
     rows: dict[int, T | VideoError] = {}
@@ -138,13 +143,13 @@ def _in_workers(
         damaged.update(batch.damaged)
         rows.update(zip(batch.indices.tolist(), compute(batch.frames), strict=True))
 
-    with Bar("videos", total=len(paths)) as bar:
+    with Bar("videos", total=len(videos)) as bar:
         bad = visit(
-            classifier, [Video(path, str(path), 0, "test") for path in paths], use, views=asked.views,
+            classifier, videos, use, views=asked.views,
             batch_size=asked.batch_size, workers=default_workers(asked.workers), progress=bar.tell,
         )  # fmt: skip
-    rows.update({index: VideoError(paths[index], reason) for index, reason in bad.items()})
-    return [rows[index] for index in range(len(paths))]
+    rows.update({index: VideoError(videos[index].path, reason) for index, reason in bad.items()})
+    return [rows[index] for index in range(len(videos))]
 
 
 # --- files

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dualpath.engine.bench import AS_THEY_ARE, PREPARED, Bench, Rates
+from dualpath.errors import number_of
 
 PEAK_TFLOPS = {"H100": 989.0, "A100": 312.0, "RTX 4090": 165.0, "T4": 65.0}
 """Dense bf16 (T4: fp16) with fp32 sums, from the makers' data sheets; H100 and A100 as SXM modules."""
@@ -87,7 +88,7 @@ def _limit_sentence(name: str, rates: Rates, cores: int) -> str:
         costs["disk"] = 1000 / rates.disk
     others = ", ".join(f"{step} {cost:.1f}" for step, cost in costs.items() if step != limit)
     return (
-        f"Files {name}: {rates.loader[workers]:.1f} clips/s with {workers} workers; the limit is {limit} "
+        f"Files {name}: {rates.loader[workers]:.1f} clips/s with {number_of(workers, 'worker')}; the limit is {limit} "
         f"({costs[limit]:.1f} ms a clip; {others})."
     )
 
@@ -101,13 +102,13 @@ def _demand_sentence(demand: Demand, rate: float, best: Rates, taken: str, worke
         return f"{head}: your loader gives {rate:,.0f}, which is enough."
     text = f"{head}; your loader gives {rate:,.0f}: it would wait {_waiting(rate, demand):.0f} % of the time"
     if taken == PREPARED:
-        text += f", with prepared files and {workers} workers {_waiting(reached, demand):.0f} %"
+        text += f", with prepared files and {number_of(workers, 'worker')} {_waiting(reached, demand):.0f} %"
     if reached >= demand.clips_per_s:
         return text + "."
     a_worker = 1 / (1 / best.decode + 1 / best.transform)
     needed = math.ceil(demand.clips_per_s / a_worker)
-    more = f", more than the {cores} cores here" if needed > cores else ""
-    return f"{text}; about {needed} workers on as many cores would feed it{more}."
+    more = f", more than the {number_of(cores, 'core')} here" if needed > cores else ""
+    return f"{text}; about {number_of(needed, 'worker on one core|workers on as many cores')} would feed it{more}."
 
 
 def _waiting(rate: float, demand: Demand) -> float:

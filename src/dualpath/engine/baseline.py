@@ -31,7 +31,7 @@ from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.evaluate import visit
 from dualpath.engine.logistic import choose_strength, fit_regression
 from dualpath.engine.predict import VideoClassifier
-from dualpath.engine.prepare import check_output, default_workers, read_data, usable
+from dualpath.engine.prepare import check_run_folder, default_workers, read_data, usable
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.files import owns_output, write_whole
@@ -217,7 +217,7 @@ def baseline_data(data: Path, output: Path, config: RunConfig, *, checked: Path 
     training, device = config.training, pick_device()
     options = LinearProbeConfig(num_probe_frames=min(config.sampling.num_frames, MOST_FRAMES))
     config = replace(config, options=options).complete()
-    check_output(output, config, resume=False)
+    check_run_folder(output, config, resume=False)
     manifest = read_data(data, config)
     backbone = load_backbone(config.backbone, dtype=frozen_dtype(training.precision, device)).to(device)
     known = usable(manifest, config, checked=checked)

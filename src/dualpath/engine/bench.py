@@ -33,7 +33,7 @@ from dualpath.data.preparing.prepare import encode_job
 from dualpath.data.scan import Refusal, ask, scan
 from dualpath.engine.prepare import find_segments, read_labels
 from dualpath.engine.progress import Bar
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.processes import child_context
 from dualpath.settings import MOST_WORKERS, check_fields
 from dualpath.video.decode import read_frames
@@ -232,7 +232,7 @@ def _measure(clips: Mapping[str, TrainClips], config: BenchConfig) -> dict[str, 
             for name, dataset in clips.items():
                 expected = 1 / (1 / alone[name]["decode"] + 1 / alone[name]["transform"])
                 loaders[name][workers] = _loader_rate(dataset, workers, config, expected=expected)
-                step(f"{name}, {workers} workers: {loaders[name][workers]:.1f} clips/s")
+                step(f"{name}, {number_of(workers, 'worker')}: {loaders[name][workers]:.1f} clips/s")
     return {
         name: Rates(**alone[name], transfer=transfer, loader=loaders[name], megabytes=_megabytes(dataset.videos))
         for name, dataset in clips.items()

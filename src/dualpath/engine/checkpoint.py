@@ -23,8 +23,8 @@ from torch import nn
 from dualpath.data.formats.base import exists
 from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.sharing import check_shared
-from dualpath.errors import DualPathError
-from dualpath.files import make_folder, temporary_beside, write_whole
+from dualpath.errors import DualPathError, number_of
+from dualpath.files import make_folder, read_table, temporary_beside, write_whole
 from dualpath.markdown import escaped, table
 from dualpath.methods import MethodConfig, build_model, count_parameters, find_method, trained_state
 from dualpath.nn.backbone import Backbone
@@ -207,8 +207,8 @@ def load_trained(model: nn.Module, tensors: dict[str, torch.Tensor], *, source: 
     wrong = sorted(k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape)
     if missing or extra or wrong:
         raise DualPathError(
-            f"{source} does not fit the model: {len(missing)} tensors missing, {len(extra)} left over, {len(wrong)} of "
-            f"another shape (first: {(missing + extra + wrong)[0]}); it was written by another version or method"
+            f"{source} does not fit the model: {number_of(len(missing), 'tensor')} missing, {len(extra)} left over, "
+            f"{len(wrong)} of another shape (first: {(missing + extra + wrong)[0]}); it is of another version or method"
         )
     with torch.no_grad():
         for name, value in wanted.items():
@@ -222,7 +222,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         DualPathError: it is missing or damaged, or another version's.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_table(folder / CONFIG)
         if CONFIG_HASH in config and config[CONFIG_HASH] != hash_config(config):
             raise ValueError("it holds something else than was written")
         if config["format"] != FORMAT:
@@ -230,8 +230,10 @@ def read_config(folder: Path) -> dict[str, Any]:
                 f"{folder / CONFIG} has format {config['format']}, this version of dualpath reads {FORMAT}; "
                 "use the version that wrote it"
             )
-        if not config["backbone"]["sha256"]:
+        if not isinstance(config["backbone"]["sha256"], str) or not config["backbone"]["sha256"]:
             raise KeyError("sha256")
+        if not isinstance(config["preprocessing"]["size"], int):
+            raise TypeError(f"size is {config['preprocessing']['size']!r}, no whole number")
         for key, above in (("mean", -math.inf), ("std", 0.0)):
             colours = config["preprocessing"][key]
             numbers = len(colours) == 3 and all(isinstance(value, int | float) for value in colours)
@@ -239,7 +241,7 @@ def read_config(folder: Path) -> dict[str, Any]:
                 raise TypeError(f"{key} is {colours}, not three numbers{' above 0' if key == 'std' else ''}")
     except DualPathError:
         raise
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OSError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as problem:
         raise DualPathError(f"{folder / CONFIG} is damaged ({problem!r}); restore it or train again") from problem
     return config
 

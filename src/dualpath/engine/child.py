@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from types import FrameType
 from dualpath.engine.log import LOG
 from dualpath.engine.one_run import Job
 from dualpath.errors import DualPathError, Interrupted
-from dualpath.processes import STOPS, stops_heard
+from dualpath.processes import STOPS, child_command, stops_heard
 
 LOOK_SECONDS = 0.25
 TAIL = 4096  # bytes of a log or of a child's output that are looked at
@@ -39,7 +38,7 @@ def run_in_child(job: Job, output: Path, *, progress: Callable[[int, float | Non
     with told.open("ab") as file:
         # In a session of its own: Ctrl-C reaches this process alone, which hands it on once.
         child = subprocess.Popen(
-            [sys.executable, "-m", "dualpath.engine.one_run"],
+            child_command("dualpath.engine.one_run:main"),
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,

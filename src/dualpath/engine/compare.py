@@ -30,7 +30,7 @@ from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, tell_progr
 from dualpath.engine.one_run import Job, RunResult, read_result
 from dualpath.engine.prepare import usable
 from dualpath.engine.progress import Bar
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import owns_output, write_whole
 
 
@@ -209,6 +209,9 @@ def _run_all(
                 took = f"{time.monotonic() - began:.0f} s"
                 found[job.folder] = result
             mean = "" if result.mean_class is None else f", mean per class {100 * result.mean_class:5.1f} %"
-            print(f"{name:<24} top-1 {100 * result.top1:5.1f} %{mean} of {result.videos} videos, {took}", file=sys.stderr)
+            print(
+                f"{name:<24} top-1 {100 * result.top1:5.1f} %{mean} of {number_of(result.videos, 'video')}, {took}",
+                file=sys.stderr,
+            )
             bar.update(sum(steps[: place + 1]))
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
@@ -108,7 +107,7 @@ class TrainConfig:
                 raise DualPathError(f"{name} is {value}, but it must be at least 1")
         for name in ("base_lr", "weight_decay", "warmup_epochs", "clip_grad", "eval_every", "save_every", "seed"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
+            if value is not None and value < 0:
                 raise DualPathError(f"{name} is {value}, but it must be a number that is not negative")
         if not 0 <= self.max_bad_files <= 1:
             raise DualPathError(f"max_bad_files is {self.max_bad_files}, but it must be within 0 and 1")
@@ -117,7 +116,7 @@ class TrainConfig:
                 raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least 0 and below 1")
         for name in ("lr", "relative_lr", "head_relative_lr"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and value <= 0:
                 raise DualPathError(f"{name} is {value}, but it must be a number above 0")
         check_workers(self.workers)
         if self.class_weights and self.class_sampling:

@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,15 +29,15 @@ from dualpath.engine.child import run_in_child
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.folds import words_of
-from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, tell_progress, total_steps, write_videos
+from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, read_videos, tell_progress, total_steps, write_videos
 from dualpath.engine.one_run import Job
 from dualpath.engine.prepare import read_data, usable
 from dualpath.engine.progress import Bar
 from dualpath.engine.record import RECORD, fingerprint
 from dualpath.engine.recorded import SUMMARY, read_summary
 from dualpath.engine.train import plan_text
-from dualpath.errors import DualPathError
-from dualpath.files import owns_output, write_whole
+from dualpath.errors import DualPathError, number_of
+from dualpath.files import owns_output, read_table, write_whole
 from dualpath.nn.zoo import load_backbone
 
 
@@ -103,19 +103,20 @@ class CrossValidation:
         rows = [(result.fold, index) for result in self.folds for index in range(len(result.evaluation.videos))]
         part_of = {result.fold: result.evaluation for result in self.folds}
         rows.sort(key=lambda row: part_of[row[0]].videos[row[1]].name)
-        failures = {
-            position: part_of[fold].failures[index]
-            for position, (fold, index) in enumerate(rows)
-            if index in part_of[fold].failures
-        }
+
+        def places(of: Callable[[Evaluation], Mapping[int, str]]) -> dict[int, str]:
+            """By place among all videos what an evaluation has by its own."""
+            return {place: of(part_of[fold])[index] for place, (fold, index) in enumerate(rows) if index in of(part_of[fold])}
+
         return Evaluation(
             parts[0].classes,
             tuple(part_of[fold].videos[index] for fold, index in rows),
             np.stack([part_of[fold].scores[index] for fold, index in rows]),
-            failures,
+            places(lambda part: part.failures),
             parts[0].protocol,
             quarantined=sum(part.quarantined for part in parts),
             seconds=sum(part.seconds for part in parts),
+            damaged=places(lambda part: part.damaged),
         ), tuple(fold for fold, _ in rows)
 
 
@@ -157,8 +158,7 @@ def cross_validate(
         load_backbone(config.backbone)  # a file that is missing is told before hours of decoding
         write_videos(output, usable(divided, config, checked=checked))
     write_whole(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
-    frames: dict[str, Any] = json.loads((output / VIDEOS).read_text())
-    unreadable = {name for name, value in frames.items() if isinstance(value, str)}
+    unreadable = {name for name, value in read_videos(output / VIDEOS).items() if isinstance(value, str)}
     check_folds(manifest, num_folds, seed=seed, unreadable=unreadable)
     jobs = [
         Job(data, output / VIDEOS, "val", output / f"fold{fold.held_out_fold}", replace(config, held_out=fold))
@@ -181,9 +181,13 @@ def _tell_division(manifest: Manifest, data: Path, num_folds: int) -> None:
             file=sys.stderr,
         )
     if tests:
-        print(f"the {tests} test videos are left out of the folds", file=sys.stderr)
+        print(f"the {number_of(tests, 'test video is|test videos are')} left out of the folds", file=sys.stderr)
     if given := len(manifest.split("val")):
-        print(f"the {given} validation videos are divided into folds together with the training videos", file=sys.stderr)
+        print(
+            f"the {number_of(given, 'validation video is|validation videos are')} divided into folds together "
+            "with the training videos",
+            file=sys.stderr,
+        )
     videos = divided_videos(manifest)
     groups = count_groups(videos)
     of_groups = f" of {groups} groups" if groups < len(videos) else ""
@@ -223,7 +227,9 @@ def _run_all(jobs: Sequence[Job], output: Path, steps: Sequence[int]) -> list[Fo
                 took = f"{time.monotonic() - began:.0f} s"
             videos = len(result.evaluation.videos)
             mean = f"mean per class {100 * result.evaluation.mean_class_accuracy():5.1f} %"
-            print(f"{job.name}: top-1 {100 * result.top1:5.1f} %, {mean} of {videos} videos, {took}", file=sys.stderr)
+            print(
+                f"{job.name}: top-1 {100 * result.top1:5.1f} %, {mean} of {number_of(videos, 'video')}, {took}", file=sys.stderr
+            )
             bar.update(sum(steps[: index + 1]))
             results.append(result)
     return results
@@ -240,7 +246,7 @@ def _read_result(job: Job) -> FoldResult | None:
     assert job.config.held_out is not None
     evaluation = read_summary(job.results).read()
     try:
-        record = json.loads((job.folder / RECORD).read_text())
+        record = read_table(job.folder / RECORD)
         train_videos = sum(record["data"]["counts"]["train"].values())
         baselines = {str(name): float(figures["top1"]) for name, figures in record.get("baseline", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dualpath.data.preparing.prepare import ShardConfig, prepare
 from dualpath.engine.config import DataConfig
 from dualpath.engine.prepare import find_segments, read_labels, tell_warnings
 from dualpath.engine.progress import Bar
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import owns_output
 from dualpath.terminal import in_line
 from dualpath.video.decoding.fetched import as_url
@@ -70,9 +71,11 @@ class Summary:
 
     def __str__(self) -> str:
         videos, left_out = len(self.found.finished), len(self.found.left_out)
-        where = f"{self.shards} shards in {self.found.output}" if self.shards is not None else str(self.found.output)
+        where = (
+            f"{number_of(self.shards, 'shard')} in {self.found.output}" if self.shards is not None else str(self.found.output)
+        )
         return (
-            f"prepared {videos} of {videos + left_out} videos, {_megabytes(self.found.bytes_before)} before, "
+            f"prepared {videos} of {number_of(videos + left_out, 'video')}, {_megabytes(self.found.bytes_before)} before, "
             f"{_megabytes(self.bytes_after)} after, in {where}: dualpath train {self.found.output} --output DIR"
         )
 
@@ -120,15 +123,21 @@ def prepare_data(
 
         workers = cores() if workers == -1 else workers
         found = prepare(manifest, output, config=encode, shards=shards, workers=workers, progress=tell)
-    if found.left_out:
-        named = [f"{in_line(name)} {reason}" for name, reason in found.left_out.items()]
-        more = [f"and {len(named) - MOST_NAMES} more, see prepared.json"] if len(named) > MOST_NAMES else []
-        print(f"left out {len(named)} unreadable videos:", *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
+    _tell_names("left out {}:", "unreadable video", found.left_out)
+    _tell_names("warning: {}:", "damaged video", found.damaged)
     if shards is None:
         return Summary(found, None, found.bytes_after)
     with Bar("packing shards", total=1) as bar:
         index = write_shards(found, manifest.classes, config=shards, progress=bar.tell)
     return Summary(found, len(index.shards), sum(shard.bytes for shard in index.shards))
+
+
+def _tell_names(told: str, what: str, reasons: Mapping[str, str]) -> None:
+    """How many videos there is something to tell of, and the first of them; nothing if there are none."""
+    named = [f"{in_line(name)} {reason}" for name, reason in reasons.items()]
+    more = [f"and {len(named) - MOST_NAMES} more, see prepared.json"] if len(named) > MOST_NAMES else []
+    if named:
+        print(told.format(number_of(len(named), what)), *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
 
 
 def cores() -> int:

@@ -37,6 +37,7 @@ def explain(
     label: str | None = None,
     kind: str = "relevance",
     block: int | None = None,
+    views: ViewsConfig | None = None,
 ) -> Explanation:
     """Maps of one video file, from the view on which `predict` judges it.
 
@@ -46,6 +47,7 @@ def explain(
         label: class to explain, for "relevance" alone; by default the most likely one.
         kind: one of KINDS.
         block: whose attention, counted from 0; by default the last one, or that of the read-out where it is one.
+        views: how the file is read; one clip and one crop.
 
     Raises:
         VideoError: the file cannot be read.
@@ -60,7 +62,7 @@ def explain(
             f"the model has no class {label!r}{nearest(label, classifier.classes)}; its {len(classifier.classes)} classes are "
             f"{listed}"
         )
-    (clip,) = classifier.read_clips(path, ViewsConfig(seconds=10**6 - 1.0))  # whoever waits for one file can stop it
+    (clip,) = classifier.read_clips(path, views or ViewsConfig())
     number = None if label is None else classifier.classes.index(label)
     logits, number, paths = explain_clip(model, clip.frames.to(classifier.device), label=number, kind=kind, block=block)
     return Explanation(
@@ -74,6 +76,7 @@ def explain(
         indices=np.asarray(clip.indices, dtype=np.int64),
         times=clip.times,
         paths=paths,
+        damage=clip.damage,
     )
 
 

@@ -59,6 +59,7 @@ class Explanation:
         indices: of these frames in the file.
         times: of these frames, seconds; NaN for a folder of pictures.
         paths: one map each, spatial first.
+        damage: what of the video could not be decoded, in a sentence, where the rest is taken.
     """
 
     video: str
@@ -71,6 +72,7 @@ class Explanation:
     indices: Int64[np.ndarray, " t"]
     times: Float64[np.ndarray, " t"]
     paths: tuple[PathMap, ...]
+    damage: str | None = None
 
     def path(self, name: str) -> PathMap | None:
         """The map of that path; None if the model lacks it."""

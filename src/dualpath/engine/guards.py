@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
+from dualpath.errors import number_of
+
 WINDOW = 20
 """Losses that are averaged."""
 PATIENCE = 40
@@ -82,10 +84,10 @@ def few_videos(count: int) -> str | None:
     if count == 0 or count >= 100:
         return None
     half = 1.96 * math.sqrt(0.8 * 0.2 / count)
+    reach = f"{100 * max(0.0, 0.8 - half):.0f} to {100 * min(1.0, 0.8 + half):.0f} %"
     return (
-        f"{count} validation videos are few: 80 % right would mean {100 * max(0.0, 0.8 - half):.0f} to "
-        f"{100 * min(1.0, 0.8 + half):.0f} % (95 % interval), so two epochs can hardly be told apart; --folds 5 judges on "
-        "every video"
+        f"{number_of(count, 'validation video is|validation videos are')} few: 80 % right would mean {reach} (95 % interval), "
+        "so two epochs can hardly be told apart; --folds 5 judges on every video"
     )
 
 

@@ -16,9 +16,11 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dualpath.engine.state import Position
 from dualpath.errors import DualPathError
-from dualpath.files import write_whole
+from dualpath.files import parse_json, write_whole
 
 LOG = "log.jsonl"
+_FIGURES = ("epoch", "loss", "lr", "clips_per_s", "seconds", "waited", "val_top1")
+"""What is read from it as a number."""
 
 
 class Log:
@@ -130,10 +132,23 @@ class _Board:
 
 
 def read_log(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(lines of steps, lines of epochs) of a run's log; a last line that was cut off by a kill does not count."""
+    """(lines of steps, lines of epochs) of a run's log; a last line that was cut off by a kill does not count.
+
+    Raises:
+        ValueError: a line that no run writes.
+    """
     text = (folder / LOG).read_text()
-    lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    lines = [_line(number, line) for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1)]
     return [line for line in lines if "loss" in line], [line for line in lines if "epoch" in line and "loss" not in line]
+
+
+def _line(number: int, text: str) -> dict[str, Any]:
+    line = parse_json(text)
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int) or line["step"] < 0:
+        raise ValueError(f"line {number} tells no step")
+    if odd := [name for name in _FIGURES if not isinstance(line.get(name, 0), int | float)]:
+        raise ValueError(f"line {number} has a {odd[0]} that is no number")
+    return line
 
 
 def _is_before(text: str, position: Position) -> bool:

@@ -41,7 +41,7 @@ from dualpath.engine.record import Record, fingerprint
 from dualpath.engine.schedule import draw_seed, make_schedule
 from dualpath.engine.state import DATA, Position, load_state, save_state
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
-from dualpath.errors import DualPathError, FetchError, Interrupted
+from dualpath.errors import DualPathError, FetchError, Interrupted, number_of
 from dualpath.methods import find_method
 from dualpath.processes import stops_heard
 from dualpath.terminal import in_line
@@ -205,7 +205,7 @@ class Run:
         """Tells and records that the run has become longer; its state takes over the new length at once."""
         step, before, epochs = self.position.step, self.epochs_before, self.schedule.epochs
         rates = f"the learning rate follows the longer schedule from step {step + 1} on"
-        print(f"longer     was {before} epochs, now {epochs}: {rates}", file=sys.stderr)
+        print(f"longer     was {number_of(before, 'epoch')}, now {epochs}: {rates}", file=sys.stderr)
         extension = {"step": step, "epochs_before": before, "epochs": epochs}
         if extension not in self.record.extensions:  # a kill may have come between record and state
             self.record.extensions.append(extension)

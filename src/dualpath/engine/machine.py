@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dualpath.errors import number_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -58,5 +60,5 @@ def describe_machine(device: torch.device) -> str:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{processor_name()} ({matrix_units()}), {cores} cores, {torch.get_num_threads()} used by torch"
+    text = f"{processor_name()} ({matrix_units()}), {number_of(cores or 1, 'core')}, {torch.get_num_threads()} used by torch"
     return f"{torch.cuda.get_device_name(device)}; {text}" if device.type == "cuda" else text

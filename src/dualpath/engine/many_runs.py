@@ -7,7 +7,6 @@ why a video is unreadable.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from dualpath.engine.prepare import Usable
 from dualpath.engine.progress import Bar
 from dualpath.engine.schedule import make_schedule
 from dualpath.errors import DualPathError
-from dualpath.files import remove_temporary, write_whole
+from dualpath.files import names_in, read_table, remove_temporary, write_whole
 
 SETTINGS, VIDEOS = "settings.json", "videos.json"
 
@@ -31,13 +30,9 @@ def check_folder(output: Path, *, resume: bool, what: str, key: str) -> dict[str
         what: is in the folder: "comparison".
         key: that its settings have, and those of other folders do not have.
     """
-    there = next(place for place in (output, *output.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "is a file" if not there.is_dir() else "may not be written to"
-        raise DualPathError(f"the output {output} cannot be a folder: {there} {why}; give another one with --output")
-    if resume:
+    if resume and names_in(output):
         remove_temporary(output)
-    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    names = names_in(output)
     ours = SETTINGS in names or names == [VIDEOS]
     if names and not (ours and resume):
         content = f"another {what}" if ours else f"other files ({names[0]} ...)"
@@ -48,7 +43,10 @@ def check_folder(output: Path, *, resume: bool, what: str, key: str) -> dict[str
             print(f"nothing to resume in {output} yet: starting", file=sys.stderr)
         return None
     try:
-        settings = dict(json.loads((output / SETTINGS).read_text()))
+        settings = read_table(output / SETTINGS)
+        entries = settings.get("entries", {})
+        if not all(isinstance(part, dict) for part in (settings.get("settings", {}), entries, *dict(entries).values())):
+            raise ValueError("its settings are no table")
     except (ValueError, TypeError) as problem:
         raise DualPathError(f"{output / SETTINGS} is damaged ({problem}); give a new folder") from problem
     if key not in settings:
@@ -60,6 +58,21 @@ def write_videos(output: Path, usable: Usable) -> None:
     """Writes videos.json: what all runs need to know of the videos, so that none checks them again."""
     frames: dict[str, Any] = {video.name: video.num_frames for video in usable.manifest.videos}
     write_whole(output / VIDEOS, json.dumps(frames | usable.bad) + "\n")
+
+
+def read_videos(path: Path) -> dict[str, int | str]:
+    """What `write_videos` has written.
+
+    Raises:
+        DualPathError: it is missing or damaged.
+    """
+    try:
+        told = read_table(path)
+        if not all(isinstance(value, int | str) for value in told.values()):
+            raise ValueError("it holds something else than frame counts and reasons")
+    except (OSError, ValueError) as problem:
+        raise DualPathError(f"{path} is damaged ({problem}); delete it and --resume to check the videos again") from problem
+    return told
 
 
 def total_steps(config: RunConfig, videos: int) -> int:

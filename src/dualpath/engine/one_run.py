@@ -28,16 +28,18 @@ from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.log import read_log
 from dualpath.engine.machine import describe_machine, peak_memory
+from dualpath.engine.many_runs import read_videos
 from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.prepare import read_for
 from dualpath.engine.state import STATE, read_position
 from dualpath.engine.train import default_workers, train
-from dualpath.errors import DualPathError, Interrupted
-from dualpath.files import write_whole
+from dualpath.errors import DualPathError, Interrupted, check_count
+from dualpath.files import read_table, write_whole
 from dualpath.methods import find_method
 from dualpath.nn.zoo import BackboneConfig
 from dualpath.processes import end_with_parent
+from dualpath.settings import check_kinds
 from dualpath.terminal import plain_streams
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig
@@ -144,10 +146,9 @@ def _train(job: Job) -> dict[str, Any]:
     if not resume or not read_position(job.folder)[0].complete:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        checked = json.loads(job.videos.read_text())
-        train(job.data, job.folder, _settings(job), resume=resume, checked=checked, kept=job.kept)
+        train(job.data, job.folder, _settings(job), resume=resume, checked=read_videos(job.videos), kept=job.kept)
         write_whole(path, json.dumps(peak_memory(), indent=2) + "\n")
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = read_table(path) if path.is_file() else {}
     return {name: known.get(name) for name in ("peak_ram_gb", "peak_gpu_gb")}
 
 
@@ -160,7 +161,7 @@ def _settings(job: Job) -> RunConfig:
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:
     spec, views = classifier.spec, job.config.views
     manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split)
-    videos, known = manifest.split(job.split), json.loads(job.videos.read_text())
+    videos, known = manifest.split(job.split), read_videos(job.videos)
     found = evaluate(
         classifier,
         videos,
@@ -247,6 +248,11 @@ class RunResult:
     fold: int | None = None
     mean_class: float | None = None
 
+    def __post_init__(self) -> None:
+        check_kinds(self)  # it may come from files
+        check_count("videos", self.videos)
+        check_count("total", self.total)
+
     @property
     def top1(self) -> float:
         """Share of the videos classified rightly."""
@@ -263,7 +269,7 @@ def read_result(folder: Path, *, split: Split, seed: int) -> RunResult | None:
     if not all(place.is_file() for place in places):
         return None
     try:
-        measured, evaluation, record = (json.loads(place.read_text()) for place in places)
+        measured, evaluation, record = map(read_table, places)
         if "clips_per_s" not in measured:
             return None
         steps, epochs = read_log(folder)
@@ -284,7 +290,7 @@ def read_result(folder: Path, *, split: Split, seed: int) -> RunResult | None:
             **{name: record["plan"][name] for name in ("trainable", "total", "gmacs")},
             **{name: measured[name] for name in ("peak_ram_gb", "peak_gpu_gb", "clips_per_s", "stored", "machine")},
         )
-    except (json.JSONDecodeError, KeyError, IndexError, TypeError, statistics.StatisticsError, OSError) as problem:
+    except (ValueError, KeyError, IndexError, TypeError, OSError) as problem:
         raise DualPathError(
             f"{folder} holds a damaged record ({problem!r}); delete it and --resume to run it again"
         ) from problem
@@ -292,6 +298,11 @@ def read_result(folder: Path, *, split: Split, seed: int) -> RunResult | None:
 
 def main() -> int:
     """The child: a job from stdin, exit codes as of the command line."""
+    with plain_streams():
+        return _main()
+
+
+def _main() -> int:
     line = bytearray()
     while not line.endswith(b"\n"):
         if not (more := os.read(0, 65536)):
@@ -309,9 +320,3 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    with plain_streams():
-        code = main()
-    sys.exit(code)

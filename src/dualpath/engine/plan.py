@@ -14,6 +14,7 @@ from dualpath.engine.alive import most_alive
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.pieces import biggest_piece, clips_at_once
 from dualpath.engine.schedule import EPOCHS, Schedule
+from dualpath.errors import number_of
 from dualpath.methods import VideoModel, build_model, check_frozen, count_parameters
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.meta import fused_attention
@@ -154,7 +155,7 @@ def describe(
         *([("listed", listed)] if listed else []),
         *([("fold", f"{config.held_out} is held out as val, the others are trained likewise")] if config.held_out else []),
         *([("flips", config.transform.describe_flips(classes))] if classes else []),
-        ("batch", f"{batch} clips ({micro} x {training.accumulate} accumulated), {_rates(training)}"),
+        ("batch", f"{number_of(batch, 'clip')} ({micro} x {training.accumulate} accumulated), {_rates(training)}"),
         ("length", _length(training, schedule)),
         ("memory", told),
         ("device", f"{device}, {'frozen ' if frozen else ''}weights in {stored}"),
@@ -170,7 +171,7 @@ def _rates(training: TrainConfig) -> str:
 
 def _length(training: TrainConfig, schedule: Schedule | None) -> str:
     epochs = schedule.epochs if schedule else training.epochs or EPOCHS
-    told = f"{epochs} epoch{'s' if epochs > 1 else ''}"
+    told = number_of(epochs, "epoch")
     if schedule is not None:
-        return f"{told}, {schedule.steps} steps, {schedule.warmup} of them warm-up"
-    return told if training.epochs else f"{told}, at least {training.min_steps} steps"
+        return f"{told}, {number_of(schedule.steps, 'step')}, {schedule.warmup} of them warm-up"
+    return told if training.epochs else f"{told}, at least {number_of(training.min_steps, 'step')}"

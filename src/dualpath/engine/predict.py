@@ -5,7 +5,6 @@ file --decode--> frames --sample--> views --model--> logits --softmax, mean over
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,47 +17,21 @@ import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor, nn
 
+from dualpath.data.manifest import Video
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
 from dualpath.engine.device import Precision, find_device, frozen_dtype
 from dualpath.engine.pieces import in_pieces
-from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_type
+from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_type, number_of
 from dualpath.methods import HEAD, VideoModel, settle, store_in_int8
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
+from dualpath.processes import Forks
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.places import within
 from dualpath.video.in_memory import Frames, as_videos, pick_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.sampling import SamplingConfig, test_indices
 from dualpath.video.transforms import test_transform
-
-
-class _Process:
-    """What is known of this process: a fork copies a model, but not the threads that it computes with.
-
-    Attributes:
-        loaded: a model was loaded here, with torch's threads.
-        forked: from a process in which that was so: torch would wait for ever for threads that are not there.
-    """
-
-    loaded = forked = False
-
-    @classmethod
-    def after_fork(cls) -> None:
-        cls.forked = cls.forked or cls.loaded
-
-    @classmethod
-    def check(cls) -> None:
-        """Raises DualPathError in a forked process, unless it computes with one thread."""
-        if cls.forked and torch.get_num_threads() > 1:
-            raise DualPathError(
-                "this process was forked after a model had been loaded, and torch's threads do not survive that; start "
-                'processes (of a DataLoader too) with multiprocessing_context="spawn" and load the model there, or call '
-                "torch.set_num_threads(1) in them first"
-            )
-
-
-os.register_at_fork(after_in_child=_Process.after_fork)
 
 if TYPE_CHECKING:
     from dualpath.engine.explanation import Explanation
@@ -192,7 +165,7 @@ class VideoClassifier:
 
     def each(
         self,
-        videos: Iterable[str | Path | Frames],
+        videos: Iterable[str | Path | Frames | Video],
         views: ViewsConfig,
         compute: Callable[[UInt8[Tensor, "b v t c h w"]], Iterable[T]],
         *,
@@ -202,7 +175,7 @@ class VideoClassifier:
         """What is made of each video, in order, `batch_size` in a pass; where one cannot be read, the reason why.
 
         Args:
-            videos: paths, or frames as `as_videos` gives them.
+            videos: paths, files or segments of them, or frames as `as_videos` gives them.
             views: of each.
             compute: makes a row for each video of the views of some.
             batch_size: how many are computed together.
@@ -240,27 +213,31 @@ class VideoClassifier:
         """
         return torch.cat([clip.frames for clip in self.read_clips(video, views)])
 
-    def read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
+    def read_clips(self, video: str | Path | Frames | Video, views: ViewsConfig) -> list[SeenClip]:
         """The same clip by clip, with the place of each frame in the video."""
-        _Process.check()
+        Forks.check()
         if isinstance(video, Frames):
             return self._read_clips(video, views)
-        with blaming(video), within(video, views.seconds):
-            return self._read_clips(video, views)
+        path, segment = (video.path, video) if isinstance(video, Video) else (video, None)
+        with blaming(path), within(path, views.seconds):
+            return self._read_clips(path, views, segment)
 
-    def _read_clips(self, video: str | Path | Frames, views: ViewsConfig) -> list[SeenClip]:
+    def _read_clips(self, video: str | Path | Frames, views: ViewsConfig, segment: Video | None = None) -> list[SeenClip]:
+        start = 0
         if isinstance(video, Frames):
             count, damage = len(video), None
         else:
             info = probe(video, damaged=views.damaged)
             count, damage = info.num_frames, info.damage
+            if segment is not None:
+                start, count = segment.start, segment.counted(count).num_frames or 0
         wanted = self.spec.sampling.num_frames
         if count < wanted and not self._told_short:
             self._told_short = True
             name = "a video" if isinstance(video, Frames) else video
-            print(f"{name} has {count} frames, fewer than {wanted}: its last one is repeated", file=sys.stderr)
+            print(f"{name} has {number_of(count, 'frame')}, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         clips = []
-        for indices in test_indices(count, self.spec.sampling, num_clips=views.num_clips):
+        for indices in start + test_indices(count, self.spec.sampling, num_clips=views.num_clips):
             if isinstance(video, Frames):
                 frames, times = pick_frames(video, indices), np.full(len(indices), np.nan)
             else:
@@ -303,7 +280,7 @@ class VideoClassifier:
         return [{name: values[i].clone() for name, values in found.items()} for i in range(len(rows))]
 
     def _logits(self, views: UInt8[Tensor, "b v t c h w"]) -> Float[Tensor, "n k"]:
-        _Process.check()
+        Forks.check()
         clips = in_pieces(views.flatten(0, 1), self.model, self.device, together=views.shape[1])
         logits = torch.cat([self._video_model(piece.to(self.device)) for piece in clips])
         if not logits.isfinite().all():
@@ -362,8 +339,8 @@ def load(
     check_type("precision", precision, str, "one of auto, bf16, fp32, int8")
     what = "a model that dualpath.load gave, a backbone that load_backbone gave, or None"
     check_type("backbone", backbone, (VideoClassifier, Backbone, type(None)), what)
-    _Process.check()
-    _Process.loaded = True
+    Forks.check()
+    Forks.threads_used = True
     shared = backbone.backbone if isinstance(backbone, VideoClassifier) else backbone
     if shared is not None and weights is not None:
         raise DualPathError(f"weights {weights} and a backbone are given; the backbone has its weights: leave one of them out")

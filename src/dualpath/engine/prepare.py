@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,19 +21,14 @@ from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.progress import Bar, bar_if_long
 from dualpath.engine.state import STATE, check_epochs, check_settings, read_position
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
-from dualpath.errors import DualPathError, VideoError
-from dualpath.files import remove_temporary
+from dualpath.errors import DualPathError, VideoError, number_of
+from dualpath.files import names_in, remove_temporary
 from dualpath.terminal import in_line
 
 
-def check_output(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
+def check_run_folder(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
     """Refuses a folder that cannot be written, that holds something else, or whose run cannot be continued so."""
-    there = next(place for place in (output, *output.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise DualPathError(f"the output {output} cannot be a folder: {there} is a file; give another one")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise DualPathError(f"the output {output} cannot be written: no permission in {there}; give another folder")
-    held = sorted(p.name for p in output.iterdir()) if output.is_dir() else []
+    held = names_in(output)
     if resume and STATE not in held and "fold1" in held:
         raise DualPathError(f"{output} holds a cross-validation, not a single run: give --folds N too, to resume it")
     if resume and STATE not in held:
@@ -179,8 +173,8 @@ def usable(
     short = too_short(videos, config.sampling.num_frames)
     if short:
         print(
-            f"{len(short)} of {len(videos)} videos have fewer than {config.sampling.num_frames} frames "
-            f"({short[0].name} has {short[0].num_frames}): their last frame is repeated",
+            f"of {number_of(len(videos), 'video')} {number_of(len(short), 'has|have')} fewer than "
+            f"{config.sampling.num_frames} frames ({short[0].name} has {short[0].num_frames}): their last frame is repeated",
             file=sys.stderr,
         )
     kept = replace(manifest, videos=videos)
@@ -227,7 +221,7 @@ def _sort_out(
     damaged |= {v.name: told.damage for v, told in scanned if isinstance(told, Taken) and told.damage is not None}
     if damaged:
         named = [f"{name} {told}" for name, told in damaged.items()]
-        print(f"warning: {len(damaged)} damaged videos:", *named, sep="\n  ", file=sys.stderr)
+        print(f"warning: {number_of(len(damaged), 'damaged video')}:", *named, sep="\n  ", file=sys.stderr)
     return tuple(videos), bad, quarantined, damaged
 
 
@@ -245,12 +239,12 @@ def _tell_bad(manifest: Manifest, bad: Mapping[str, str], training: TrainConfig)
     if len(bad) > training.max_bad_files * len(manifest.videos):
         raise DataError(
             manifest.root,
-            [*problems, f"{len(bad)} of {len(manifest.videos)} videos cannot be used; remove or replace them, "
+            [*problems, f"{len(bad)} of {number_of(len(manifest.videos), 'video')} cannot be used; remove or replace them, "
              f"or leave them out with --max_bad_files {enough(len(bad), len(manifest.videos))}"],
         )  # fmt: skip
     validated = {video.name for video in manifest.split("val")}
     told = [f"{in_line(name)} {reason}{', so it counts as wrong' if name in validated else ''}" for name, reason in bad.items()]
-    print(f"left out {len(bad)} unreadable videos:", *told, sep="\n  ", file=sys.stderr)
+    print(f"left out {number_of(len(bad), 'unreadable video')}:", *told, sep="\n  ", file=sys.stderr)
 
 
 def enough(bad: int, videos: int) -> float:

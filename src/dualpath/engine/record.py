@@ -19,7 +19,7 @@ from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.plan import Plan
 from dualpath.engine.prepare import Usable
 from dualpath.engine.warm_start import WarmStart
-from dualpath.files import write_whole
+from dualpath.files import read_table, write_whole
 from dualpath.video.protocols import describe_protocol
 
 RECORD = "run.json"
@@ -69,8 +69,8 @@ class Record:
 
     def _read(self) -> dict[str, Any]:
         try:
-            told = dict(json.loads(self._path.read_text()))
-        except (OSError, ValueError, TypeError, RecursionError):
+            told = read_table(self._path)
+        except (OSError, ValueError):
             return {}
         kinds = {"extensions": list} | dict.fromkeys(("skipped", "validation", "baseline", "data", "memory"), dict)
         usable = {key: told[key] for key, kind in kinds.items() if isinstance(told.get(key), kind)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from dualpath.data.formats.base import SPLIT_NAMES
 from dualpath.data.manifest import Video
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.origin import Origin
-from dualpath.errors import DualPathError
-from dualpath.files import cell_text
+from dualpath.errors import DualPathError, number_of
+from dualpath.files import cell_text, read_table
 
 SUMMARY, PREDICTIONS = "evaluation.json", "predictions.csv"
 NO_REASON = "not recorded"
@@ -79,14 +78,14 @@ class Recorded:
         scores = np.full((self.videos, len(classes)), np.nan, dtype=np.float32)
         for index, row in enumerate(rows):
             if index >= self.videos or len(row) != len(head) or row[1] not in label_of:
-                raise ValueError(f"line {index + 2} is not one of the {self.videos} videos of {SUMMARY}")
+                raise ValueError(f"line {index + 2} is not one of the {number_of(self.videos, 'video')} of {SUMMARY}")
             videos.append(Video(root / row[0], row[0], label_of[row[1]], split))
             if row[2]:
                 scores[index] = _scores(row[3:], label_of[row[2]], line=index + 2)
             else:
                 failures[index] = str(undecodable.get(row[0], NO_REASON))
         if len(videos) != self.videos:
-            raise ValueError(f"it holds {len(videos)} of the {self.videos} videos of {SUMMARY}")
+            raise ValueError(f"it holds {len(videos)} of the {number_of(self.videos, 'video')} of {SUMMARY}")
         harmed = self.told.get("damaged") or {}
         found = Evaluation(
             classes,
@@ -123,7 +122,7 @@ def read_summary(folder: Path) -> Recorded:
     """
     path = folder / SUMMARY
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_table(path)
         fits = (
             isinstance(told["protocol"], str)
             and isinstance(told["videos"], int)
@@ -135,6 +134,7 @@ def read_summary(folder: Path) -> Recorded:
             and all(isinstance(name, str) for name in told["classes"])
             and isinstance(told.get("data"), dict | None)
             and isinstance(told.get("quarantined", 0), int)
+            and isinstance(told.get("damaged"), dict | None)
         )
         if not fits:
             raise ValueError("a value is of another kind than it should be")

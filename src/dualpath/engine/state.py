@@ -20,7 +20,7 @@ from torch import nn
 
 from dualpath.engine.checkpoint import load_trained
 from dualpath.engine.learner import Learner
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import write_whole
 from dualpath.methods import trained_state
 
@@ -112,12 +112,13 @@ def check_epochs(folder: Path, position: Position, *, epochs: int) -> None:
     """Raises DualPathError unless a run that is at `position` can go on to `epochs` epochs."""
     if epochs < position.epochs:
         raise DualPathError(
-            f"the run in {folder} has {position.epochs} epochs, {position.closed} of them done, and cannot be shortened to "
-            f"{epochs}; give --epochs {position.epochs} to continue it, or more to make it longer"
+            f"the run in {folder} has {number_of(position.epochs, 'epoch')}, {position.closed} of them done, and cannot be "
+            f"shortened to {epochs}; give --epochs {position.epochs} to continue it, or more to make it longer"
         )
     if position.closed >= epochs:
         raise DualPathError(
-            f"the run in {folder} is complete ({epochs} epochs), nothing to resume; give more --epochs to make it longer"
+            f"the run in {folder} is complete ({number_of(epochs, 'epoch')}), nothing to resume; give more "
+            "--epochs to make it longer"
         )
 
 

@@ -27,7 +27,7 @@ from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
 from dualpath.engine.plan import describe, draft, make_plan
-from dualpath.engine.prepare import check_output, default_workers, read_data, usable
+from dualpath.engine.prepare import check_run_folder, default_workers, read_data, usable
 from dualpath.engine.schedule import make_schedule
 from dualpath.engine.state import read_position
 from dualpath.engine.warm_start import WarmStart, read_warm_start
@@ -75,7 +75,7 @@ def train(
         # From cheap to dear: settings, folders and labels, the backbone, and only then every video.
         start = None if config.init_from is None else read_warm_start(config.init_from)
         config, training = read_in_order((start.complete(config) if start else config).complete()), config.training
-        check_output(output, config, resume=resume, start=start)
+        check_run_folder(output, config, resume=resume, start=start)
         if resume and training.epochs is None:  # as many as it has, however they were asked for
             training = replace(training, epochs=read_position(output)[0].epochs)
             config = replace(config, training=training)

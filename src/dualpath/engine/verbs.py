@@ -19,7 +19,7 @@ from dualpath.engine.prepare import read_for, tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import default_workers
 from dualpath.engine.worth import Worth, measure_worth
-from dualpath.errors import DualPathError, VideoError
+from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import make_folder
 from dualpath.settings import check_fields, check_workers
 from dualpath.video.protocols import ViewsConfig
@@ -109,7 +109,7 @@ def choose_videos(asked: Judged) -> Chosen:
     if auto and spec.held_out is not None and manifest.split("val"):
         split = "val"
         tests = len(manifest.split("test"))
-        others = f"; --split test takes its {tests} test videos" if tests else ""
+        others = f"; --split test takes its {number_of(tests, 'test video')}" if tests else ""
         print(f"evaluating the videos of {spec.held_out}, which the model was not trained on{others}", file=sys.stderr)
     videos, split = choose_split(manifest, "test" if split in FOLDS else split)
     if auto and split == "val" and manifest.val_split_off and spec.held_out is None:  # with a test split, that is taken

@@ -13,7 +13,6 @@ norm without weights; here, as in the other methods that look at each frame, it 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -51,7 +50,7 @@ class AdaptFormerConfig(FrameConfig):
         check_fields(self, bottleneck=WIDEST)
         if self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the adapters")
-        if not 0 < self.scale < math.inf:
+        if self.scale <= 0:
             raise DualPathError(f"scale {self.scale} must be a number above 0, or the adapters would add nothing")
 
 

@@ -20,7 +20,6 @@ max_frames at the clips' own number: 10.97 M on ViT-B/16 with 8 frames and 400 c
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,7 +59,7 @@ class AimConfig(FrameConfig):
         check_fields(self, max_frames=MOST_FRAMES)
         if not 0 < self.ratio <= 1:
             raise DualPathError(f"ratio {self.ratio} must be above 0 and at most 1: a share of the backbone's width")
-        if not 0 < self.scale < math.inf:
+        if self.scale <= 0:
             raise DualPathError(f"scale {self.scale} must be a number above 0, or the MLP's adapter would add nothing")
         if self.max_frames < 1:
             raise DualPathError(f"max_frames {self.max_frames} must be at least 1: the frames that a clip may have")

@@ -36,6 +36,7 @@ _IN_FOLDER = (
     "open_clip_pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_OF_RUNS = ("training_state.safetensors", "adapter_model.safetensors")
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _KNOWN = "safetensors, .pth, .pt and .bin files are read, and folders with one of them"
 
@@ -64,8 +65,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         DualPathError: no such file, several or none in the folder, damaged, of no known format, holds pickled code.
     """
+    given = path
     if path.is_dir():
         path = _in_folder(path)
+    if path.name in _OF_RUNS:
+        raise DualPathError(
+            f"{given} holds what a run of dualpath has trained and not the weights of its backbone; to begin a training with "
+            "that, give it with --init_from, not with --weights"
+        )
     state = _read(path)
     if not state:
         raise DualPathError(f"{path} holds no tensors; {_KNOWN}")

@@ -66,6 +66,7 @@ def as_json(result: CrossValidation, *, command: str) -> dict[str, Any]:
         "per_class": summary["per_class"],
         "confusion": summary["confusion"],
         "undecodable": summary["undecodable"],
+        "damaged": summary["damaged"],
         "settings": result.config.settings(),
         "versions": versions(),
     }
@@ -120,9 +121,13 @@ def cross_validation_table(result: CrossValidation) -> str:
     ]
     if sentence := pooled.out_of_balance():
         lines.append(f"warning: {sentence}")
-    if pooled.failures:
-        lines.append(f"{len(pooled.failures)} of them could not be decoded and counted as wrong:")
-        lines += [f"  {in_line(pooled.videos[index].name)} {reason}" for index, reason in pooled.failures.items()]
+    for found, told in (
+        (pooled.failures, "could not be decoded and counted as wrong"),
+        (pooled.damaged, "damaged, the rest was judged"),
+    ):
+        if found:
+            lines.append(f"{len(found)} of them {told}:")
+            lines += [f"  {in_line(pooled.videos[index].name)} {reason}" for index, reason in found.items()]
     return as_text(table, *lines)
 
 

@@ -85,7 +85,7 @@ def plot(
     kept = [[point for point in curve.points if math.isfinite(point[1])] for curve in curves]
     values = [[value for _, value in points] for points in kept]
     bold = [smooth(mine) if curve.rough else mine for curve, mine in zip(curves, values, strict=True)]
-    last = max((points[-1][0] for points in kept if points), default=1)
+    last = max([1, *(points[-1][0] for points in kept if points)])
     seen = [*([mark[0]] if mark else []), *(value for mine in bold for value in mine)]
     low, high = 0.0, top or 1.12 * max([*seen, 1e-12])
     if fitted and seen:  # with most of what is drawn faintly, but not a few leaps

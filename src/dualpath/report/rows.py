@@ -13,6 +13,7 @@ from dualpath.engine.entries import Entry
 from dualpath.engine.folds import words_of
 from dualpath.engine.one_run import CLIPS, RunResult
 from dualpath.engine.schedule import WARMUP, make_schedule
+from dualpath.errors import number_of
 from dualpath.report.curves import wilson
 
 FIGURES = ("step_seconds", "waited_seconds", "train_seconds", "peak_ram_gb", "peak_gpu_gb", "clips_per_s")
@@ -129,7 +130,7 @@ def protocol(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[str, str
         ("backbone", f"{base.backbone.backbone}, precision {training.precision} ({_list(r.runs[0].stored for r in rows)})"),
         (
             "training",
-            f"{_epochs(comparison)}, batches of {training.batch_size * training.accumulate} clips, AdamW with "
+            f"{_epochs(comparison)}, batches of {number_of(training.batch_size * training.accumulate, 'clip')}, AdamW with "
             f"weight decay {training.weight_decay:g}, {_warmup(training)} of warm-up, label smoothing "
             f"{training.label_smoothing:g}",
         ),
@@ -143,7 +144,7 @@ def protocol(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[str, str
 def _measured_on(comparison: Comparison, rows: Sequence[Row]) -> str:
     """The videos that accuracies are measured on, in words."""
     if not comparison.folds:
-        return f"on the {rows[0].runs[0].videos} {comparison.split} videos"
+        return f"on the {number_of(rows[0].runs[0].videos, f'{comparison.split} video')}"
     videos = {run.fold: run.videos for run in rows[0].runs}
     of_each = ", ".join(str(videos[fold]) for fold in comparison.folds)
     what = "mean over the official splits" if len(videos) > 1 else "official split"
@@ -182,7 +183,7 @@ def remarks(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     lost = max(run.undecodable for row in rows for run in row.runs)
     if lost:
         most, where = ("Up to ", " of a split") if len(comparison.folds) > 1 else ("", "")
-        told.append(f"{most}{_count(lost, 'video')}{where} could not be decoded and counted as wrong, for every entry.")
+        told.append(f"{most}{number_of(lost, 'video')}{where} could not be decoded and counted as wrong, for every entry.")
     told.append(
         "Steps are timed without their waiting for clips, the first two left out; speed is that of the model alone on batches "
         f"of {CLIPS} clips. Medians, but machines are noisy: run it again before you build on a small difference."
@@ -235,15 +236,11 @@ def name_settings(own: dict[str, Any]) -> str:
 
 def _epochs(comparison: Comparison) -> str:
     most = max(counts["train"] for counts in comparison.counts.values())
-    return _count(make_schedule(most, comparison.base.training).epochs, "epoch")
+    return number_of(make_schedule(most, comparison.base.training).epochs, "epoch")
 
 
 def _warmup(training: TrainConfig) -> str:
-    return f"{100 * WARMUP:g} %" if training.warmup_epochs is None else _count(training.warmup_epochs, "epoch")
-
-
-def _count(number: int | float, what: str) -> str:
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
+    return f"{100 * WARMUP:g} %" if training.warmup_epochs is None else number_of(training.warmup_epochs, "epoch")
 
 
 def _list(words: Iterable[str]) -> str:

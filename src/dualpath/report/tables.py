@@ -6,6 +6,7 @@ from rich.table import Table
 
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.info import Info
+from dualpath.errors import number_of
 from dualpath.report.predictions import as_text
 from dualpath.terminal import in_line
 
@@ -29,10 +30,13 @@ def accuracy_table(evaluation: Evaluation) -> str:
     parts: list[Table | str] = [overall, by_class]
     if told := evaluation.listed_words():
         parts.append(told)
-    if figures["undecodable"]:
-        count = len(figures["undecodable"])
-        parts.append(f"{count} {'video' if count == 1 else 'videos'} could not be decoded and counted as wrong:")
-        parts += [f"  {in_line(name)} {reason}" for name, reason in figures["undecodable"].items()]
+    for key, told in (
+        ("undecodable", "could not be decoded and counted as wrong"),
+        ("damaged", "damaged, the rest was judged"),
+    ):
+        if figures[key]:
+            parts.append(f"{number_of(len(figures[key]), 'video')} {told}:")
+            parts += [f"  {in_line(name)} {reason}" for name, reason in figures[key].items()]
     return as_text(*parts)
 
 

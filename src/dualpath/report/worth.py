@@ -13,6 +13,7 @@ from rich.table import Table
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.verdicts import ALPHA, IN_ORDER, VERDICTS, ClassWorth
 from dualpath.engine.worth import ROWS, Worth
+from dualpath.errors import number_of
 from dualpath.files import csv_cell, write_whole
 from dualpath.markdown import escaped, fenced, table
 from dualpath.report.curves import wilson
@@ -171,7 +172,7 @@ def worth_table(worth: Worth) -> str:
     for cells in class_cells(worth):
         by_class.add_row(*cells)
     return as_text(
-        f"{len(worth.in_order.videos)} videos, {worth.in_order.protocol}",
+        f"{number_of(len(worth.in_order.videos), 'video')}, {worth.in_order.protocol}",
         overall,
         by_class,
         *verdict_words(worth),
@@ -188,7 +189,7 @@ def markdown(worth: Worth, *, command: str) -> str:
 
 {fenced(command)}
 
-{len(plain.videos)} videos of {len(plain.classes)} classes, {plain.protocol}.
+{number_of(len(plain.videos), "video")} of {len(plain.classes)} classes, {plain.protocol}.
 
 {table(HEADS, row_cells(worth), words=1)}
 

@@ -43,7 +43,7 @@ class SpeedConfig:
         for name, least in (("batch_size", 1), ("num_classes", 2), ("rounds", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise DualPathError(f"{name} is {getattr(self, name)}, but it must be at least {least}")
-        if not 0 < self.seconds < float("inf"):
+        if self.seconds <= 0:
             raise DualPathError(f"seconds is {self.seconds}, but it must be a number above 0")
         if self.compiled and self.mode == "training":
             raise DualPathError("compiled has no effect on a training; leave it out, or measure inference too")

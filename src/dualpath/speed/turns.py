@@ -12,7 +12,6 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +20,7 @@ from itertools import count
 from typing import IO, Any
 
 from dualpath.errors import DualPathError
+from dualpath.processes import child_command
 from dualpath.speed.products import Product, gmacs
 
 
@@ -185,7 +185,7 @@ class _Child:
         """Has it make its work and warm up."""
         one = self.candidate
         told = {"maker": one.maker, "folder": one.folder, "settings": dict(one.settings), "threads": self.threads}
-        self.told = self._ask(told | {"parent": os.getpid()})
+        self.told = self._ask(told)
 
     def turn(self, seconds: float) -> None:
         """One turn of it."""
@@ -241,7 +241,7 @@ def _started(candidate: Candidate, threads: int) -> Iterator[_Child]:
     environment.pop("OMP_WAIT_POLICY", None)
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dualpath.speed.worker"],
+            child_command("dualpath.speed.worker:serve"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,

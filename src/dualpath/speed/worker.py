@@ -1,7 +1,6 @@
 """One candidate in a process of its own: makes its work, and does some of it each time it is told to.
 
-    parent  {"maker": "module:function", "folder": "", "settings": {...}, "threads": n,      {"seconds": s} ... end of input
-             "parent": pid}
+    parent  {"maker": "module:function", "folder": "", "settings": {...}, "threads": n}      {"seconds": s} ... end of input
     child   {"clips": ..., "products": ..., "warm": ..., "bytes": ...}                     {"steps": [s, s ...], "peak": ...}
 
 One line of JSON each. Whatever else the candidate prints goes to stderr.
@@ -26,7 +25,6 @@ import torch
 
 from dualpath.engine.alive import most_alive
 from dualpath.engine.machine import peak_ram_gb
-from dualpath.processes import be_killed_with_parent
 from dualpath.speed.products import Product
 
 WARM_STEPS = 2
@@ -72,10 +70,7 @@ def serve() -> None:
     def answer(told: Mapping[str, Any]) -> None:
         answers.write(json.dumps(told) + "\n")
 
-    be_killed_with_parent()
     asked = json.loads(sys.stdin.readline())
-    if asked["parent"] != os.getppid():  # it had ended before it could be asked for a signal
-        return
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
     if asked["folder"]:
@@ -126,10 +121,3 @@ def _mark(device: torch.device) -> None:
 
 def _peak(device: torch.device) -> float:
     return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else peak_ram_gb()
-
-
-if __name__ == "__main__":
-    # The module that candidates import must be the one that runs.
-    from dualpath.speed.worker import serve as serve_here
-
-    serve_here()

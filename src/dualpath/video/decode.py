@@ -28,7 +28,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from dualpath.errors import DualPathError, VideoError, blaming
+from dualpath.errors import DualPathError, VideoError, blaming, number_of
 from dualpath.video.decoding.bitstream import CODECS, nal_length_size, nature
 from dualpath.video.decoding.container import damage, decoded, index_ends_past_file, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
@@ -232,7 +232,9 @@ def _read_folder(path: str | Path, indices: np.ndarray, short_side: int | None) 
     """As `read_frames`; a folder tells no times."""
     pictures = list_pictures(path)
     if indices.max() >= len(pictures):
-        raise VideoError(path, f"holds only {len(pictures)} frames, but frame {indices.max()} (counted from 0) was asked for")
+        raise VideoError(
+            path, f"holds only {number_of(len(pictures), 'frame')}, but frame {indices.max()} (counted from 0) was asked for"
+        )
     size = scaled(*picture_size(pictures[0]), short_side)
     frames = read_pictures([pictures[index] for index in indices], size)
     return Clip(frames=torch.from_numpy(frames).permute(0, 3, 1, 2), times=np.full(len(indices), np.nan))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.container import decoded, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, scaled, seconds, to_rgb, without_fields
+from dualpath.video.decoding.places import Damaged
 from dualpath.video.mp4 import TICKS, Quality, Writer, retime, writing
 
 SLACK = 2
@@ -45,11 +46,13 @@ class EncodeConfig:
         short_side: pixels that the shorter side is brought down to, an even number; smaller videos keep their size.
         key_frame_distance: frames from one key frame to the next; fewer make larger files of which clips are read sooner.
         crf: x264's constant quality, 0 (lossless) to 51; 18 can hardly be told from the source.
+        damaged: what is done with a file of which some cannot be decoded: leave it out, or write the rest of it and say so.
     """
 
     short_side: int = 256
     key_frame_distance: int = 12
     crf: int = 18
+    damaged: Damaged = "refuse"
 
     def __post_init__(self) -> None:
         check_fields(self, short_side=MOST_PIXELS)
@@ -70,12 +73,14 @@ class Encoded:
         width: pixels.
         height: pixels.
         size: bytes.
+        damage: what of the source could not be decoded, in a sentence, where the rest was taken.
     """
 
     num_frames: int
     width: int
     height: int
     size: int
+    damage: str | None = None
 
 
 @dataclass
@@ -101,7 +106,8 @@ def reencode(source: str | Path, target: Path, *, config: EncodeConfig, start: i
         VideoError: the source cannot be read to its end, or what was written is not like it.
         OutputError: the target cannot be written.
     """
-    total = probe(source).num_frames
+    info = probe(source, damaged=config.damaged)
+    total = info.num_frames
     end = total if end is None else min(end, total) if end - total <= SLACK else end
     if not 0 <= start < end <= total:
         raise VideoError(source, f"frames {start} to {end} are wanted, but it has {total}")
@@ -115,7 +121,7 @@ def reencode(source: str | Path, target: Path, *, config: EncodeConfig, start: i
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(target)
-        return encoded
+        return replace(encoded, damage=info.damage)
     finally:
         for path in (draft, temporary):
             path.unlink(missing_ok=True)
@@ -131,7 +137,7 @@ def _encode(source: str | Path, draft: Path, *, config: EncodeConfig, start: int
     turn, size = (False, False, False), (0, 0)
     quality = Quality(config.crf, config.key_frame_distance, b_frames=1)
     try:
-        with _pictures(source, end) as (pictures, clock):
+        with _pictures(source, end, losses=[] if config.damaged == "take" else None) as (pictures, clock):
             tick, rate, aspect = clock.tick, clock.rate, clock.aspect
             for number, frame in enumerate(pictures):
                 stamps.append((frame.pts if clock.shown else None, frame.dts))
@@ -177,7 +183,7 @@ class _Clock:
 
 
 @contextmanager
-def _pictures(source: str | Path, needed: int) -> Iterator[tuple[Iterator[VideoFrame], _Clock]]:
+def _pictures(source: str | Path, needed: int, *, losses: list[str] | None) -> Iterator[tuple[Iterator[VideoFrame], _Clock]]:
     """The first `needed` pictures of a video, or of a folder of them, in order."""
     if Path(source).is_dir():
         paths = list_pictures(source)[:needed]
@@ -187,7 +193,7 @@ def _pictures(source: str | Path, needed: int) -> Iterator[tuple[Iterator[VideoF
         return
     with opened(source) as (container, stream):
         shown = container.format.name != "avi"  # which stores none, and what FFmpeg guesses may run backwards
-        frames = decoded(source, packets(container, stream), stream, needed=needed)
+        frames = decoded(source, packets(container, stream), stream, needed=needed, losses=losses)
         yield frames, _Clock(stream.time_base, stream.average_rate, stream.sample_aspect_ratio, shown)
 
 

@@ -94,7 +94,7 @@ def test_answers_that_do_not_fit(tmp_path):
         "test-answers.csv line 2 answers '31' again, as line 1; remove one",
         "test-answers.csv line 4 has the class 'Eating', which the labels do not have",
         "test-answers.csv line 5 is 'x'; it must be id;label",
-        "test-answers.csv has answers for 1 videos that test.json does not list, 77 among them",
+        "test-answers.csv has answers for 1 video that test.json does not list, 77 among them",
     )
 
 

@@ -40,7 +40,7 @@ from dualpath.data.checking.records import (
 from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
-from dualpath.files import csv_cell, write_whole
+from dualpath.files import csv_cell, names_in, write_whole
 from dualpath.settings import MOST_FRAMES, MOST_WORKERS, check_fields
 from dualpath.video.decoding.places import Damaged
 from dualpath.video.inspect import Inspection, inspect
@@ -77,7 +77,7 @@ class CheckConfig:
             raise DualPathError(f"max_bad_files is {self.max_bad_files}, but it must be within 0 and 1")
         if self.workers < 1 and self.workers != -1:
             raise DualPathError(f"workers is {self.workers}, but it must be at least 1, or -1 for all cores")
-        if not 0 < self.seconds < 10**6:
+        if self.seconds <= 0:
             raise DualPathError(f"seconds is {self.seconds}, but it must be a number above 0")
 
 
@@ -267,11 +267,7 @@ def _look(config: CheckConfig) -> Callable[[Path], Inspection]:
 
 def check_folder(folder: Path) -> None:
     """Refuses a folder that cannot be written or that holds something other than a check."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "is a file" if not there.is_dir() else "may not be written to"
-        raise DualPathError(f"the output {folder} cannot be a folder: {there} {why}; give another one with --output")
-    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    held = names_in(folder)
     if held and FILES not in held:
         raise DualPathError(f"the output folder {folder} holds other files ({held[0]} ...); give a new folder with --output")
 

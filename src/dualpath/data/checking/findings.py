@@ -15,7 +15,7 @@ import numpy as np
 
 from dualpath.data.checking.records import Record
 from dualpath.data.manifest import LONGEST, Manifest, Video
-from dualpath.errors import VideoError
+from dualpath.errors import VideoError, number_of
 from dualpath.video.inspect import Inspection
 
 Severity = Literal["error", "warning", "note"]
@@ -82,19 +82,13 @@ def find(manifest: Manifest, records: Mapping[str, Record], *, num_frames: int, 
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-def count(number: int, what: str) -> str:
-    """ "1 video", "2 videos"; a word may be chosen by number: "is|are"."""
-    one, _, many = what.partition("|")
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
-
-
 def _bad_files(records: Mapping[str, Record], most: float) -> Iterable[Finding]:
     bad = tuple(name for name, record in records.items() if record.bad is not None)
     if bad:
         share = len(bad) / max(1, len(records))
         above = share > most
         limit = f"--max_bad_files allows {most:.2%}" if above else "the quarantine list names them"
-        text = f"{len(bad):,} of {count(len(records), 'file')} ({share:.1%}) cannot be used; {limit}"
+        text = f"{len(bad):,} of {number_of(len(records), 'file')} ({share:.1%}) cannot be used; {limit}"
         yield Finding("error" if above else "warning", "unreadable", text, bad)
 
 
@@ -114,9 +108,8 @@ def bad_segments(manifest: Manifest, records: Mapping[str, Record]) -> dict[str,
 def _segments(manifest: Manifest, beyond: Mapping[str, str], most: float) -> Iterable[Finding]:
     if beyond:
         share = len(beyond) / len(manifest.videos)
-        text = (
-            f"{count(len(beyond), 'segment lies|segments lie')} past the end of {'its' if len(beyond) == 1 else 'their'} file"
-        )
+        whose = "its" if len(beyond) == 1 else "their"
+        text = f"{number_of(len(beyond), 'segment lies|segments lie')} past the end of {whose} file"
         told = tuple(f"{name} {reason}" for name, reason in beyond.items())
         yield Finding("error" if share > most else "warning", "segment-range", text, tuple(beyond), details=told)
 
@@ -132,7 +125,7 @@ def _annotations(manifest: Manifest) -> Iterable[Finding]:
 def _labels(manifest: Manifest, usable: Sequence[Video]) -> Iterable[Finding]:
     beyond = tuple(video.name for video in manifest.videos if not 0 <= video.label < len(manifest.classes))
     if beyond:
-        text = f"{count(len(beyond), 'video has|videos have')} a label that is none of the {len(manifest.classes)} classes"
+        text = f"{number_of(len(beyond), 'video has|videos have')} a label that is none of the {len(manifest.classes)} classes"
         yield Finding("error", "label-range", text, beyond)
     if not any(video.split == "train" for video in manifest.videos):  # a test set alone
         return
@@ -143,7 +136,7 @@ def _labels(manifest: Manifest, usable: Sequence[Video]) -> Iterable[Finding]:
         verb = "class has|classes have"
         # What is published names its classes even where a copy lacks their videos: training warns, too.
         severity: Severity = "warning" if manifest.listed and learnt else "error"
-        yield Finding(severity, "empty-class", f"{count(len(empty), verb)} no usable training video: {named}")
+        yield Finding(severity, "empty-class", f"{number_of(len(empty), verb)} no usable training video: {named}")
 
 
 def _groups(videos: Sequence[Video], *, published: bool) -> Iterable[Finding]:
@@ -154,7 +147,7 @@ def _groups(videos: Sequence[Video], *, published: bool) -> Iterable[Finding]:
     crossing = {group: splits for group, splits in places.items() if len(splits) > 1}
     if crossing:
         sets = tuple(tuple(name for names in splits.values() for name in names) for splits in crossing.values())
-        text = f"{count(len(crossing), 'group is|groups are')} in several splits: what is learnt there is known in the test"
+        text = f"{number_of(len(crossing), 'group is|groups are')} in several splits: what is learnt there is known in the test"
         # A published division is not ours to mend, and without it no figure compares.
         yield Finding(
             "warning" if published else "error", "group-crosses", text, tuple(name for names in sets for name in names), sets
@@ -196,7 +189,7 @@ def _sets_of(sets: Sequence[Sequence[Video]], kind: str, what: str, within: Seve
         if chosen:
             named = tuple(tuple(video.file for video in same) for same in chosen)
             files = tuple(dict.fromkeys(name for names in named for name in names))
-            yield Finding(severity, name, f"{count(len(chosen), 'set')} of files with {text}", files, named)
+            yield Finding(severity, name, f"{number_of(len(chosen), 'set')} of files with {text}", files, named)
 
 
 def similar(looks: Sequence[str]) -> list[list[int]]:
@@ -241,9 +234,9 @@ def _lengths(usable: Sequence[Video], good: Mapping[str, Inspection], num_frames
     single = tuple(name for name, number in frames.items() if number == 1)
     short = tuple(name for name, number in frames.items() if 1 < number < num_frames)
     if single:
-        yield Finding("warning", "one-frame", f"{count(len(single), 'video has|videos have')} a single frame", single)
+        yield Finding("warning", "one-frame", f"{number_of(len(single), 'video has|videos have')} a single frame", single)
     if short:
-        told = f"{count(len(short), 'video has|videos have')} fewer than {num_frames} frames: the last is repeated"
+        told = f"{number_of(len(short), 'video has|videos have')} fewer than {num_frames} frames: the last is repeated"
         yield Finding("warning", "short", told, short)
 
 
@@ -273,7 +266,7 @@ def _oddities(good: Mapping[str, Inspection]) -> Iterable[Finding]:
     ]  # fmt: skip
     for severity, kind, text, files in kinds:
         if files:
-            yield Finding(severity, kind, count(len(files), text), files)
+            yield Finding(severity, kind, number_of(len(files), text), files)
 
 
 def _balance(manifest: Manifest, usable: Sequence[Video]) -> Iterable[Finding]:
@@ -285,6 +278,6 @@ def _balance(manifest: Manifest, usable: Sequence[Video]) -> Iterable[Finding]:
         yield Finding(
             "note",
             "unbalanced",
-            f"the classes are unbalanced: {count(largest, 'training video')} of '{manifest.classes[most]}', {smallest:,} of "
-            f"'{manifest.classes[least]}', {statistics.median(counts.values()):g} in the middle",
+            f"the classes are unbalanced: {number_of(largest, 'training video')} of '{manifest.classes[most]}', "
+            f"{smallest:,} of '{manifest.classes[least]}', {statistics.median(counts.values()):g} in the middle",
         )

@@ -16,7 +16,7 @@ from dualpath.data.checking.check import CHECK, QUARANTINE
 from dualpath.data.checking.records import FILES, Stamp, read_records, stamp_of
 from dualpath.data.manifest import Manifest, Split, Video
 from dualpath.errors import DualPathError, VideoError
-from dualpath.files import cell_text, write_whole
+from dualpath.files import cell_text, read_table, write_whole
 from dualpath.video.decoding.places import Damaged
 
 VIDEOS = "videos.json"
@@ -136,7 +136,7 @@ def read_known(folder: Path) -> Known | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text())
+        told = read_table(path)
         frames = {name: int(one["frames"]) for name, one in told.items() if one.get("frames") is not None}
         stamps = {name: (int(told[name]["stamp"][0]), int(told[name]["stamp"][1])) for name in frames}
         labels = {  # of segments not: their frames are not those of a file

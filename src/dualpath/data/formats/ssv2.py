@@ -21,6 +21,7 @@ from typing import Any
 from dualpath.data.formats.base import UNUSABLE, Format, Found, Given, Split
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_head, read_json, read_lines, short, whole
+from dualpath.errors import number_of
 
 OFFICIAL: dict[Split, int] = {"train": 168_913, "val": 24_777, "test": 27_157}
 """By the data set's page, and Table 1 of Mahdisoltani et al., arXiv:1804.09235."""
@@ -77,8 +78,8 @@ def _read(given: Given) -> Found:
         odd = sorted(answers.keys() - listed) if "test" in lists else []
         if odd:
             found.problems.append(
-                f"{files['answers'][0].name} has answers for {len(odd)} videos that {lists['test'].name} does not list, "
-                f"{odd[0]} among them"
+                f"{files['answers'][0].name} has answers for {number_of(len(odd), 'video')} that {lists['test'].name} "
+                f"does not list, {odd[0]} among them"
             )
         elif "test" not in lists:
             name = files["answers"][0].name

@@ -149,7 +149,7 @@ class _Reader:
             label, missing = UNUSABLE, missing or f"has the label {short(str(label))} for {name}; it must be one name or number"
         elif not label:
             missing = f"has no label for {name}"
-        part, wrong = _segment(values)
+        part, wrong = segment(values)
         if wrong:
             label, missing = UNUSABLE, f"{wrong} for {name}"
         return Row(path, name, label or UNUSABLE, split, values.get("group") or None, line, **part), missing
@@ -170,7 +170,7 @@ class _Reader:
         return path, f"{told}; that is a path of Windows: write it with slashes, relative to the table, such as videos/1.mp4"
 
 
-def _segment(values: dict[str, str]) -> tuple[dict[str, Any], str | None]:
+def segment(values: dict[str, str]) -> tuple[dict[str, Any], str | None]:
     """The part of its file that a row is, as fields of `Row`, none for all of it; and what is wrong with it."""
     in_frames = "start_frame" in values or "end_frame" in values
     names = ("start_frame", "end_frame") if in_frames else ("start", "end")

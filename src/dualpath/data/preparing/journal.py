@@ -66,6 +66,11 @@ class Preparation:
     left_out: dict[str, str]
 
     @property
+    def damaged(self) -> dict[str, str]:
+        """By name, what of a video could not be decoded, where the rest was taken."""
+        return {one.video.name: one.encoded.damage for one in self.finished if one.encoded.damage is not None}
+
+    @property
     def bytes_before(self) -> int:
         return sum(one.before for one in self.finished)
 
@@ -149,6 +154,7 @@ class Journal:
         self._write(
             {"name": found.name, "source": video.name, "before": found.before, "start": job.start, "end": job.end}
             | {"num_frames": encoded.num_frames, "width": encoded.width, "height": encoded.height, "bytes": encoded.size}
+            | ({"damage": encoded.damage} if encoded.damage else {})
         )
         return found
 
@@ -161,7 +167,7 @@ class Journal:
 
 
 def _finished(video: Video, told: dict[str, Any]) -> Finished:
-    encoded = Encoded(told["num_frames"], told["width"], told["height"], told["bytes"])
+    encoded = Encoded(told["num_frames"], told["width"], told["height"], told["bytes"], told.get("damage"))
     return Finished(video, told["name"], encoded, told["before"])
 
 
@@ -179,12 +185,12 @@ def _records(lines: Sequence[str], head: dict[str, Any], output: Path) -> dict[s
     }
     try:
         first = json.loads(lines[0])
-        before = first["settings"], first["classes"]
+        before = {"damaged": "refuse"} | first["settings"], first["classes"]  # which older versions did not know
     except (ValueError, KeyError, TypeError):
         raise DualPathError(f"{output / JOURNAL} is damaged; give a new folder") from None
     if before[0] != head["settings"]:
         changed = [f"{name} was {before[0].get(name)}, now {value}" for name, value in head["settings"].items()
-                   if not isinstance(before[0], dict) or before[0].get(name) != value]  # fmt: skip
+                   if before[0].get(name) != value]  # fmt: skip
         raise DualPathError(f"{output} was begun with other settings ({', '.join(changed)}); give the same, or a new folder")
     if before[1] != head["classes"]:
         raise DualPathError(f"{output} was begun with other classes; give the same data, or a new folder")

@@ -187,6 +187,7 @@ def _write_facts(found: Preparation, manifest: Manifest, used: dict[str, Any]) -
         "counts": {split: sum(one.video.split == split for one in found.finished) for split in ("train", "val", "test")},
         "bytes": {"before": found.bytes_before, "after": found.bytes_after},
         "left_out": found.left_out,
+        "damaged": found.damaged,
         "videos": {
             one.name: {"num_frames": one.encoded.num_frames, "bytes": one.encoded.size, "source": one.video.name}
             for one in found.finished

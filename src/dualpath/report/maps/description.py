@@ -20,7 +20,8 @@ def describe(explanation: Explanation) -> str:
     said = f"The video is taken for {_quoted(explanation.guess)} with a score of {float(explanation.scores.max()):.2f}"
     if explanation.kind == "relevance" and explanation.label != explanation.guess:
         said += f"; the maps are for {_quoted(explanation.label)}, which has {explanation.score:.2f}"
-    return " ".join([f"{said}.", *describe_paths(explanation)])
+    harmed = [f"The file {explanation.damage}."] if explanation.damage else []
+    return " ".join([f"{said}.", *describe_paths(explanation), *harmed])
 
 
 def describe_paths(explanation: Explanation) -> list[str]:
@@ -31,6 +32,7 @@ def describe_paths(explanation: Explanation) -> list[str]:
 def predicted_and_explained(explanation: Explanation) -> tuple[str, str]:
     """What is predicted and what the maps are of: the two lines of a heading."""
     predicted = f"predicted {_quoted(explanation.guess)}, score {float(explanation.scores.max()):.2f}"
+    predicted += ", of a damaged file" if explanation.damage else ""
     block = "the last block" if explanation.block is None else f"block {explanation.block}"
     explained = {
         "relevance": f"explained {_quoted(explanation.label)}, score {explanation.score:.2f}: what speaks for it (relevance)",
@@ -70,7 +72,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
             for path in explanation.paths
         },
         "scores": dict(zip(explanation.classes, explanation.scores.tolist(), strict=True)),
-    }
+    } | ({"damaged": explanation.damage} if explanation.damage else {})
 
 
 def _quoted(name: str) -> str:

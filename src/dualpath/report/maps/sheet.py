@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dualpath.engine.explanation import Explanation, PathMap
+from dualpath.errors import number_of
 from dualpath.report.canvas import INK, LINE, QUIET, Canvas
 from dualpath.report.maps.description import percent, predicted_and_explained
 from dualpath.report.maps.heat import TICKS, heat_picture, place, scale_bar, soft_heat
@@ -166,7 +167,7 @@ def _draw_path(canvas: Canvas, layout: Layout, row: int, path: PathMap, frames: 
         weight = "bold" if share == largest else "normal"
         canvas.text(left, top + side + _BAR + 13, percent(share), size=12, color=INK, weight=weight)
     for band in range(layout.bands):
-        _label(canvas, layout, band, row, path.path, f"path, {len(path.frames)} frame{'s' if len(path.frames) > 1 else ''}")
+        _label(canvas, layout, band, row, path.path, f"path, {number_of(len(path.frames), 'frame')}")
 
 
 def _label(canvas: Canvas, layout: Layout, band: int, row: int, name: str, more: str) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 from rich.table import Table
 
 from dualpath.data.checking.check import Check
-from dualpath.data.checking.findings import Finding, count
+from dualpath.data.checking.findings import Finding
 from dualpath.engine.data_verbs import FILES_A_SET, SETS_SHOWN
+from dualpath.errors import number_of
 from dualpath.report.pages.making import write_page
 from dualpath.report.tables import as_text
 from dualpath.terminal import in_line
@@ -75,9 +76,9 @@ def verdict(check: Check) -> str:
     """The last line: whether the data can be used, and if not, the first reason."""
     errors = [finding for finding in check.findings if finding.severity == "error"]
     if not errors:
-        left = f", {count(len(check.bad), 'file')} left out" if check.bad else ""
-        return f"usable: {count(len(check.good), 'file')}{left}"
-    more = f" (and {count(len(errors) - 1, 'error')} more)" if len(errors) > 1 else ""
+        left = f", {number_of(len(check.bad), 'file')} left out" if check.bad else ""
+        return f"usable: {number_of(len(check.good), 'file')}{left}"
+    more = f" (and {number_of(len(errors) - 1, 'error')} more)" if len(errors) > 1 else ""
     return f"not usable: {errors[0].text}{more}"
 
 
@@ -146,7 +147,7 @@ def write_check_page(path: Path, check: Check, *, data: str, output: str) -> Non
 def _told(finding: Finding) -> dict[str, Any]:
     told = finding.details or finding.files
     return {"severity": finding.severity, "text": finding.text, "told": told[:FILES_SHOWN],
-            "what": count(len(told), "problem" if finding.details else "file"),
+            "what": number_of(len(told), "problem" if finding.details else "file"),
             "more": max(0, len(told) - FILES_SHOWN)}  # fmt: skip
 
 
@@ -207,6 +208,6 @@ def _card(check: Check, name: str) -> dict[str, Any]:
         "label": classes[video.label] if 0 <= video.label < len(classes) else NO_LABEL,
         "split": video.split,
         "pictures": [f"data:image/jpeg;base64,{picture}" for picture in record.pictures],
-        "facts": f"{seen.width}x{seen.height}, {seen.num_frames} frames"
+        "facts": f"{seen.width}x{seen.height}, {number_of(seen.num_frames, 'frame')}"
         + (f", {seen.duration:.1f} s" if seen.duration else ""),
     }

@@ -172,11 +172,13 @@ def _line(words: Sequence[str]) -> str:
 
 
 def bad_files(source: Source, evaluation: Evaluation | None) -> list[tuple[str, str, str]]:
-    """(name, reason, what became of it) of all files that could not be used."""
+    """(name, reason, what became of it) of all files that could not be used, or not all of them."""
     record = _part(source.record, "data")
     told = [(str(name), str(why), "left out of the training") for name, why in _part(record, "left_out").items()]
     told += [(str(name), str(why), "skipped in training") for name, why in _part(source.record, "skipped").items()]
+    told += [(str(name), str(why), "the rest was learnt from") for name, why in _part(record, "damaged").items()]
     if evaluation is not None:
+        told += [(evaluation.videos[i].name, why, "the rest was judged") for i, why in evaluation.damaged.items()]
         told += [(evaluation.videos[i].name, why, "counted as wrong") for i, why in evaluation.failures.items()]
     return told
 

@@ -117,6 +117,7 @@ def side_by_side(first: Evaluation, second: Evaluation) -> Sides:
         videos=first.videos,
         scores=second.scores[np.ix_(order, columns)],
         failures={turned[index]: reason for index, reason in second.failures.items()},
+        damaged={turned[index]: told for index, told in second.damaged.items()},
     )
     a, b = (found.predictions == found.labels for found in (first, second))
     return Sides(

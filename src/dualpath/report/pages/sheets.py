@@ -77,7 +77,13 @@ class Sheets:
         there = {video.name: video for video in manifest.videos}
         videos = [there.get(video.name, video) for video in self.evaluation.videos]
         shuffled = bool(self.source.origin.shuffled) or "shuffled" in self.evaluation.protocol
-        return TestClips(videos, sampling=model.spec.sampling, size=model.size, shuffle_frames=shuffled)
+        return TestClips(
+            videos,
+            sampling=model.spec.sampling,
+            size=model.size,
+            shuffle_frames=shuffled,
+            damaged="take" if self.evaluation.damaged else "refuse",
+        )
 
     def card(self, index: int) -> ClipCard:
         """One video; without pictures where they cannot be had."""

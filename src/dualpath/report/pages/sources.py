@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from dualpath.engine.origin import Origin
 from dualpath.engine.record import RECORD
 from dualpath.engine.recorded import SUMMARY, Recorded, find_evaluations, read_summary
 from dualpath.errors import DualPathError
+from dualpath.files import read_table
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,12 @@ class Source:
     @property
     def method(self) -> str | None:
         """Its name, if it is recorded."""
-        settings = self.record.get("settings")
-        recorded = settings.get("method") if isinstance(settings, Mapping) else None
-        return self.origin.method or recorded or self.model.get("method")
+        return self.origin.method or _text(self.record.get("settings"), "method") or _text(self.model, "method")
 
     @property
     def data(self) -> str | None:
         """Where the videos are, or were."""
-        told = self.record.get("data")
-        return self.origin.data or (told.get("root") if isinstance(told, Mapping) else None)
+        return self.origin.data or _text(self.record.get("data"), "root")
 
     @property
     def name(self) -> str:
@@ -126,17 +123,19 @@ def _source(folder: Path, evaluations: Sequence[Recorded], run: Path | None) -> 
     if run and (run / LOG).is_file():
         try:
             steps, epochs = read_log(run)
-            steps = [line for line in steps if isinstance(line["step"], int) and isinstance(line["loss"], int | float)]
-        except (OSError, ValueError, TypeError, KeyError) as problem:
+        except (OSError, ValueError) as problem:
             raise DualPathError(f"{run / LOG} is damaged ({problem}); restore it or delete it") from problem
     return Source(folder, evaluations, run, record, steps, epochs, measured)
 
 
+def _text(told: object, name: str) -> str | None:
+    """An entry of a table, if it is a table and a text."""
+    found = told.get(name) if isinstance(told, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(told, dict):
-            raise TypeError("it is no table")
-    except (OSError, ValueError, TypeError) as problem:
+        return read_table(path)
+    except (OSError, ValueError) as problem:
         raise DualPathError(f"{path} is damaged ({problem}); restore it") from problem
-    return told

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.error import ArgumentError, FFmpegError
+from av.error import ArgumentError, ExitError, FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dualpath.errors import VideoError, blaming
-from dualpath.video.decoding.places import Place, check_time, find_place, opened_place
+from dualpath.errors import VideoError, blaming, number_of
+from dualpath.video.decoding.places import Place, check_time, find_place, opened_place, time_left
 
 # fmt: off
 FORMATS = (
@@ -61,7 +61,10 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _open(path: str | Path, place: Place, options: dict[str, str]) -> InputContainer:
     try:
-        return av.open(place.url, metadata_errors="ignore", options=options)
+        return av.open(place.url, metadata_errors="ignore", options=options, timeout=time_left())
+    except ExitError:
+        check_time()
+        raise
     except ArgumentError as problem:  # what FFmpeg says of a form that it knows and may not read
         raise VideoError(path, "is no video in a form that is read here: a list of other files, or damaged") from problem
 
@@ -81,13 +84,17 @@ def _check_content(path: str | Path, place: Place) -> None:
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     """The packets to decode. The last one of a file that was cut is half a picture: it is left out."""
     held: Packet | None = None
-    for packet in container.demux(stream):
+    try:
+        for packet in container.demux(stream):
+            check_time()
+            if packet.size == 0:  # the end of the stream, or a frame that an AVI file dropped
+                continue
+            if held is not None:
+                yield held
+            held = packet
+    except ExitError:  # the time that it was opened with is over
         check_time()
-        if packet.size == 0:  # the end of the stream, or a frame that an AVI file dropped
-            continue
-        if held is not None:
-            yield held
-        held = packet
+        raise
     if held is not None and not held.is_corrupt:
         yield held
 
@@ -119,9 +126,8 @@ def decoded(
     if count == 0:
         raise VideoError(path, f"no frame could be decoded{why}")
     if needed is not None:
-        frames = "1 frame" if count == 1 else f"{count} frames"
         last = f"frame {needed - 1} (counted from 0)"
-        raise VideoError(path, f"only {frames} could be decoded, but {last} was asked for{why}")
+        raise VideoError(path, f"only {number_of(count, 'frame')} could be decoded, but {last} was asked for{why}")
 
 
 def _every(source: Iterable[Packet], stream: VideoStream, losses: list[str] | None) -> Iterator[VideoFrame]:

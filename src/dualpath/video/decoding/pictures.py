@@ -18,7 +18,8 @@ def _unnamed(cls: type[Type], value: object) -> Type:
     return made
 
 
-# PyAV would refuse all side data of a picture for a single kind that it does not know (those of spatial video).
+# PyAV would refuse all side data of a picture for a single kind that it does not know (those of spatial video). In the whole
+# process, as it asks its own class: kinds that it has a name for are as they were, the others raised an error before.
 Type._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -100,6 +100,12 @@ def within(path: str | Path, seconds: float) -> Iterator[None]:
         _deadline.reset(before)
 
 
+def time_left() -> float | None:
+    """Seconds of those that `within` gives; None outside it. FFmpeg is told, as a demuxer may run for long in one call."""
+    given = _deadline.get()
+    return None if given is None else max(given[0] - time.monotonic(), 1e-3)
+
+
 def check_time() -> None:
     """Raises VideoError when the time that `within` gives is over."""
     given = _deadline.get()
