@@ -256,7 +256,7 @@ def test_learning_rate_by_hand(clips: Path, straight: Callable[[int], Path]) -> 
 
 @pytest.mark.parametrize(
     ("videos", "epochs", "steps", "warmup"),
-    [(48, 67, 402, 40), (83, 37, 407, 41), (160, 30, 600, 60), (2000, 30, 7500, 750), (1, 400, 400, 40)],
+    [(48, 50, 300, 30), (83, 30, 330, 33), (160, 30, 600, 60), (2000, 30, 7500, 750), (1, 300, 300, 30)],
 )
 def test_few_videos_are_learnt_from_for_a_least_number_of_steps(videos: int, epochs: int, steps: int, warmup: int) -> None:
     schedule = make_schedule(videos, TrainConfig())

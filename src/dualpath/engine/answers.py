@@ -21,7 +21,6 @@ from dualpath.data.listed import fetched, find_videos
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.device import Precision
 from dualpath.engine.predict import BATCH, VideoClassifier, load
-from dualpath.engine.prepare import default_workers, find_segments
 from dualpath.errors import DualPathError, VideoError, check_count
 from dualpath.files import check_file, csv_cell, write_whole
 from dualpath.video.protocols import ViewsConfig
@@ -111,7 +110,10 @@ def look_at(
             for index in good
             if (path := videos[index].path) is not None
         ]
-        wanted = find_segments(Manifest(Path(), (), tuple(wanted), "a list")).videos
+        if any(video.seconds is not None for video in wanted):
+            from dualpath.engine.prepare import find_segments  # brings all that a training needs
+
+            wanted = find_segments(Manifest(Path(), (), tuple(wanted), "a list")).videos
         found: dict[int, str] = {}
         if asked.workers > 0 or (asked.workers < 0 and len(wanted) >= MANY):
             rows = _in_workers(classifier, asked, wanted, compute, found)
@@ -135,6 +137,7 @@ def _in_workers(
 ) -> list[T | VideoError]:
     from dualpath.data.loader import ViewBatch
     from dualpath.engine.evaluate import visit
+    from dualpath.engine.prepare import default_workers
     from dualpath.engine.progress import Bar
 
     rows: dict[int, T | VideoError] = {}
