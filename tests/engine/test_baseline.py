@@ -13,17 +13,19 @@ from torch.nn import functional as F
 from dualpath.cli import main
 from dualpath.data.manifest import Video
 from dualpath.engine import baseline, prepare
-from dualpath.engine.baseline import describe_baseline, judge, read_in_order
+from dualpath.engine.baseline import Features, describe_baseline, judge, read_in_order, start_classifier
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.logistic import STRENGTHS, choose_strength, fit_regression
 from dualpath.engine.loop import VALIDATION
 from dualpath.engine.predict import load
 from dualpath.engine.train import train
 from dualpath.errors import DualPathError
+from dualpath.methods.dualpath import DualPath
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED
 from runs import COUNTS, run_config, scan_here
+from tiny import random_clips, tiny_backbone
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +132,18 @@ def test_a_dualpath_starts_from_it(tmp_path: Path, clips: Path, weights: Path) -
         "features": (baseline.SEGMENTS + 1) * width, "spatial": baseline.SEGMENTS * width, "temporal": width
     }  # fmt: skip
     assert torch.equal(features["features"], torch.cat([features["spatial"], features["temporal"]]))
+
+
+def test_the_regression_meets_the_frames_in_the_models_own_order() -> None:
+    config = DualPathConfig(num_spatial_frames=4, num_segments=4, grid=(2, 2), bottleneck=6)
+    model = DualPath(tiny_backbone(), num_classes=3, config=config).eval()
+    frames, labels = random_clips(9, 8), torch.arange(9) % 3
+    with torch.no_grad():
+        features = model.backbone(frames.flatten(0, 1)).unflatten(0, (9, 8))
+        train = Features(features, labels, tuple(videos_of(labels, [str(i) for i in range(9)])), 0)
+        assert start_classifier(model, train, num_frames=8, seed=0)
+        assert torch.equal(model(frames).argmax(dim=1), labels)
+        assert not torch.equal(model(frames.flip(1)).argmax(dim=1), labels)
 
 
 @pytest.mark.parametrize(
