@@ -81,8 +81,7 @@ for name, value, said in (
     refused(f"{name} is {value!r}, but it must be {said}", lambda: DualPathConfig(**{name: value}))
 for method in METHODS.values():
     for name in method.config.__dataclass_fields__:
-        if name != "least_frames":
-            refused(f"{name} is ", lambda: method.config(**{name: object()}))
+        refused(f"{name} is ", lambda: method.config(**{name: object()}))
 for config, name, value in (
     (BackboneConfig, "backbone", 3), (BackboneConfig, "weights", 3), (BackboneConfig, "image_size", "x"),
     (BackboneConfig, "model_args", None), (BackboneConfig, "model_args", {3: 1}), (ViewsConfig, "num_clips", "3"),

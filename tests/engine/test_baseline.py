@@ -20,10 +20,13 @@ from dualpath.engine.loop import VALIDATION
 from dualpath.engine.predict import load
 from dualpath.engine.train import train
 from dualpath.errors import DualPathError
-from dualpath.methods.dualpath import DualPath
+from dualpath.methods import METHODS, build_model, find_method
+from dualpath.methods.aim import AimConfig
+from dualpath.methods.base import MethodConfig
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED
+from dualpath.video.sampling import SamplingConfig
 from runs import COUNTS, run_config, scan_here
 from tiny import random_clips, tiny_backbone
 
@@ -134,9 +137,16 @@ def test_a_dualpath_starts_from_it(tmp_path: Path, clips: Path, weights: Path) -
     assert torch.equal(features["features"], torch.cat([features["spatial"], features["temporal"]]))
 
 
-def test_the_regression_meets_the_frames_in_the_models_own_order() -> None:
-    config = DualPathConfig(num_spatial_frames=4, num_segments=4, grid=(2, 2), bottleneck=6)
-    model = DualPath(tiny_backbone(), num_classes=3, config=config).eval()
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("dualpath", DualPathConfig(num_spatial_frames=4, num_segments=4, grid=(2, 2), bottleneck=6)),
+        ("aim", AimConfig(num_segments=4)),
+        ("linear_probe", LinearProbeConfig(num_probe_frames=4, read_out="ordered")),
+    ],
+)
+def test_the_regression_meets_the_frames_in_the_models_own_order(method: str, options: MethodConfig) -> None:
+    model = build_model(method, tiny_backbone(), num_classes=3, config=options).eval()
     frames, labels = random_clips(9, 8), torch.arange(9) % 3
     with torch.no_grad():
         features = model.backbone(frames.flatten(0, 1)).unflatten(0, (9, 8))
@@ -166,9 +176,14 @@ def test_when_frames_are_read_in_order(options: DualPathConfig, changes: dict[st
     assert replace(found, num_segments=options.num_segments) == options
 
 
-def test_other_methods_have_no_segments() -> None:
-    config = RunConfig(method="linear_probe", options=LinearProbeConfig())
-    assert read_in_order(config) == config
+@pytest.mark.parametrize("method", METHODS)
+def test_which_methods_read_in_order(method: str) -> None:
+    config = RunConfig(method=method, options=find_method(method).config(), sampling=SamplingConfig(num_frames=3))
+    found: Any = read_in_order(config).options
+    if method in ("linear_probe", "attentive_probe"):
+        assert found == config.options
+    else:
+        assert found.segments == (4 if method == "dualpath" else 3)
 
 
 def test_a_resumed_run_does_not_measure_it_again(

@@ -10,7 +10,7 @@ from dualpath.engine.plan import Plan, _most_bytes, describe, draft, make_plan
 from dualpath.engine.schedule import Schedule
 from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, build_model
-from dualpath.methods.base import FrameConfig, FrameModel
+from dualpath.methods.base import FrameModel, FrameModelConfig
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.backbone import plain_step
@@ -104,7 +104,7 @@ class Tuned(FrameModel):
         return self.backbone.walk(self.backbone.embed(pictures), plain_step)
 
 
-class TunedConfig(FrameConfig):
+class TunedConfig(FrameModelConfig):
     """Has no choices."""
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dualpath.methods import (
     train_in_int8,
     trained_state,
 )
+from dualpath.methods.base import FrameModelConfig
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.int8 import Int8Linear
@@ -59,6 +61,26 @@ def test_clips_to_logits(name: str) -> None:
     assert torch.equal(logits, again)
     assert torch.equal(frames, kept)
     assert (logits[0] - logits[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if issubclass(method.config, FrameModelConfig)])
+def test_frames_can_be_read_in_order(name: str) -> None:
+    """The means over each part of the clip, normed, side by side; five frames in two parts are two and three."""
+    config = replace(SMALL.get(name) or find_method(name).config(), num_segments=2)  # pyright: ignore[reportCallIssue]
+    model: Any = build_model(name, tiny_backbone(num_classes=16, pre_norm=True), num_classes=5, config=config).eval()
+    randomise(model.head, 2)
+    frames, backbone = random_clips(3, 5), model.backbone
+    with torch.no_grad():
+        tokens = model.encode(backbone.normalise(frames.flatten(0, 1)), 5)
+        looks = model.read(tokens).double().unflatten(0, (3, 5))
+        assert looks.shape[-1] == backbone.features == 16  # behind CLIP's projection
+        means = [looks[:, :2].mean(dim=1), looks[:, 2:].mean(dim=1)]
+        normed = [(mean - mean.mean(-1, True)) / (mean.var(-1, correction=0, keepdim=True) + 1e-5).sqrt() for mean in means]
+        expected = torch.cat(normed, dim=1) @ model.head.out.weight.double().T + model.head.out.bias.double()
+        torch.testing.assert_close(model(frames).double(), expected, atol=1e-5, rtol=1e-5)
+        assert (model(frames) - model(frames.flip(1))).abs().max() > 1e-3
+    with pytest.raises(DualPathError, match="a clip has 1 frames, which cannot be read in 2 parts"):
+        model.check_clip(1)
 
 
 @each_method

@@ -375,14 +375,15 @@ def test_segments_that_cannot_be_are_refused(options: dict[str, Any], told: str)
         DualPathConfig(**options)
 
 
-def test_a_classifier_of_segments_starts_from_a_regressions_weights() -> None:
+def test_a_classifier_of_segments_reads_the_frozen_features_at_first() -> None:
     model = make(frames=4, options={"num_segments": 2}, fresh=True)
     assert isinstance(model.head, OrderedClassifier)
     assert not model(random_clips(2, 8)).any()  # it begins at zero
     weight, bias = torch.randn(5, 2 * model.backbone.features, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
-    model.head.start(weight, bias)
     frames = random_clips(3, 8)
     with torch.no_grad():
+        model.head.out.weight[:, : weight.shape[1]] = weight
+        model.head.out.bias.copy_(bias)
         looks = model.backbone(frames[:, model.spatial_frames(8)].flatten(0, 1)).unflatten(0, (3, 4))
         means = [nn.functional.layer_norm(part.mean(dim=1), part.shape[-1:]) for part in looks.split(2, dim=1)]
         torch.testing.assert_close(

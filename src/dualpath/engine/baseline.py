@@ -3,7 +3,7 @@
     videos --frozen backbone, one pass--> features of each frame --logistic regression--> linear probes, "mean" and "ordered"
 
 The strength of the regression is chosen by cross-validation on the training videos, by group. The better probe is a
-checkpoint like any other, in the run's folder `baseline`. A DualPath that reads its frames in order (num_segments) starts
+checkpoint like any other, in the run's folder `baseline`. A model that reads its frames in order (num_segments) starts
 from such a regression: untrained, it is as good as that, and what it learns comes on top (EXPERIMENTS.md, 2026-11-30).
 
     n videos   s frames of each   f features   i inputs of a linear layer   k classes
@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dualpath.data.loader import ViewBatch
 from dualpath.data.manifest import Video
@@ -35,7 +34,7 @@ from dualpath.engine.prepare import check_run_folder, default_workers, read_data
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError
 from dualpath.files import owns_output, write_whole
-from dualpath.methods.base import segment_means, spread
+from dualpath.methods.base import FrameModel, FrameModelConfig, last_layer, segment_means, spread
 from dualpath.methods.dualpath import DualPath
 from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig, ReadOut
 from dualpath.methods.options import DualPathConfig
@@ -165,39 +164,55 @@ def measure_baseline(
 def read_in_order(config: RunConfig) -> RunConfig:
     """The settings with num_segments as by default where a training can start from a baseline, if none is given."""
     options = config.options
-    if (
-        not config.training.baseline
-        or config.init_from is not None
-        or not isinstance(options, DualPathConfig)
-        or options.num_segments is not None
-        or options.variant == "reference"
-        or options.paths == "temporal"
-    ):
+    if not config.training.baseline or config.init_from is not None:
         return config
-    return replace(config, options=replace(options, num_segments=min(SEGMENTS, options.num_spatial_frames)))
+    if isinstance(options, DualPathConfig):
+        most = options.num_spatial_frames if options.paths != "temporal" and options.variant != "reference" else 1
+    elif isinstance(options, FrameModelConfig):
+        most = config.sampling.num_frames
+    else:
+        return config
+    if options.num_segments is not None or most == 1:
+        return config
+    return replace(config, options=replace(options, num_segments=min(SEGMENTS, most)))
 
 
 def start_classifier(model: nn.Module, train: Features, *, num_frames: int, seed: int) -> bool:
-    """Puts a regression on the frozen features of training clips into a model that reads its frames in order.
+    """Puts a regression on the frozen features of training clips into a model whose classifier can start from one.
 
     Args:
-        model: untrained; any other than such a DualPath stays as it is.
-        train: of `measure_baseline`; of the frames that were looked at, the nearest to those of the spatial path are taken.
+        model: untrained; any other than a linear probe and those that read their frames in order stays as it is.
+        train: of `measure_baseline`; of the frames that were looked at, the nearest to those of the model are taken.
         num_frames: T, of a clip.
         seed: of the folds for the regression's strength.
 
     Returns:
         Whether the model has them.
     """
-    if not isinstance(model, DualPath) or not isinstance(model.head, OrderedClassifier) or not len(train.labels):
+    if not len(train.labels):
         return False
-    there = spread(num_frames, train.values.shape[1])
-    nearest = [min(range(len(there)), key=lambda i: abs(there[i] - frame)) for frame in model.spatial_frames(num_frames)]
-    means = segment_means(train.values[:, nearest], model.config.segments).unflatten(1, (-1, train.values.shape[2]))
-    inputs, classes = F.layer_norm(means, means.shape[-1:]).flatten(1), model.head.out.out_features
-    strength, _ = choose_strength(inputs, train.labels, train.videos, classes=classes, seed=seed)
-    model.head.start(*fit_regression(inputs, train.labels, classes=classes, strength=strength))
+    if isinstance(model, LinearProbe):
+        frames = spread(num_frames, model.config.num_probe_frames or num_frames)
+        inputs = model.read_out(_near(train.values, frames, num_frames))
+    elif isinstance(model, DualPath | FrameModel) and isinstance(model.head, OrderedClassifier):
+        frames = model.spatial_frames(num_frames) if isinstance(model, DualPath) else range(num_frames)
+        inputs = model.head.norm(segment_means(_near(train.values, frames, num_frames), model.config.segments))
+    else:
+        return False
+    last = last_layer(model)
+    strength, _ = choose_strength(inputs, train.labels, train.videos, classes=last.out_features, seed=seed)
+    weight, bias = fit_regression(inputs, train.labels, classes=last.out_features, strength=strength)
+    with torch.no_grad():
+        last.weight.zero_()  # for what else the model reads, which the regression has not
+        last.weight[:, : weight.shape[1]] = weight.to(last.weight)
+        last.bias.copy_(bias)
     return True
+
+
+def _near(features: Float[Tensor, "n s f"], wanted: Sequence[int], num_frames: int) -> Float[Tensor, "n w f"]:
+    """Of the features of s frames that are spread over a clip those nearest to the wanted frames."""
+    there = spread(num_frames, features.shape[1])
+    return features[:, [min(range(len(there)), key=lambda i: abs(there[i] - frame)) for frame in wanted]]
 
 
 @owns_output

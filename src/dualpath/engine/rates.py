@@ -34,7 +34,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from dualpath.methods import HEAD, last_layer
+from dualpath.methods import HEAD
+from dualpath.methods.base import last_layer
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
 

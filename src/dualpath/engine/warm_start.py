@@ -121,7 +121,7 @@ class WarmStart:
         old_labels = {name: label for label, name in enumerate(self.spec.classes)}
         pairs = [(label, old_labels[name]) for label, name in enumerate(classes) if name in old_labels]
         labels, old = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
-        for name in class_tensors(self.spec.method):
+        for name in class_tensors(model):
             if name in tensors and tensors[name].shape == (len(old_labels), *fresh[name].shape[1:]):
                 tensors[name] = fresh[name].index_copy(0, labels, tensors[name][old])
         load_trained(model, tensors, source=str(self.folder / WEIGHTS))

@@ -13,7 +13,7 @@ from dualpath.errors import DualPathError, check_type
 from dualpath.methods.adaptformer import AdaptFormer, AdaptFormerConfig
 from dualpath.methods.aim import Aim, AimConfig
 from dualpath.methods.attentive_probe import AttentiveProbe, AttentiveProbeConfig
-from dualpath.methods.base import MethodConfig, check_parts
+from dualpath.methods.base import MethodConfig, check_parts, last_layer
 from dualpath.methods.bitfit import BitFit, BitFitConfig
 from dualpath.methods.dualpath import DualPath
 from dualpath.methods.full_tuning import FullTuning, FullTuningConfig
@@ -53,26 +53,24 @@ class Method:
     Attributes:
         model: its class.
         config: the dataclass of its options.
-        last_layer: name of the linear layer within the model that gives a logit for each class.
     """
 
     model: type[nn.Module]
     config: type[MethodConfig]
-    last_layer: str
 
 
 METHODS: dict[str, Method] = {
-    "dualpath": Method(DualPath, DualPathConfig, "head.out"),
-    "linear_probe": Method(LinearProbe, LinearProbeConfig, "head"),
-    "attentive_probe": Method(AttentiveProbe, AttentiveProbeConfig, "head"),
-    "full_tuning": Method(FullTuning, FullTuningConfig, "head"),
-    "bitfit": Method(BitFit, BitFitConfig, "head"),
-    "vpt": Method(VPT, VPTConfig, "head"),
-    "lora": Method(LoRA, LoRAConfig, "head"),
-    "adaptformer": Method(AdaptFormer, AdaptFormerConfig, "head"),
-    "pro_tuning": Method(ProTuning, ProTuningConfig, "head"),
-    "st_adapter": Method(STAdapterModel, STAdapterConfig, "head"),
-    "aim": Method(Aim, AimConfig, "head"),
+    "dualpath": Method(DualPath, DualPathConfig),
+    "linear_probe": Method(LinearProbe, LinearProbeConfig),
+    "attentive_probe": Method(AttentiveProbe, AttentiveProbeConfig),
+    "full_tuning": Method(FullTuning, FullTuningConfig),
+    "bitfit": Method(BitFit, BitFitConfig),
+    "vpt": Method(VPT, VPTConfig),
+    "lora": Method(LoRA, LoRAConfig),
+    "adaptformer": Method(AdaptFormer, AdaptFormerConfig),
+    "pro_tuning": Method(ProTuning, ProTuningConfig),
+    "st_adapter": Method(STAdapterModel, STAdapterConfig),
+    "aim": Method(Aim, AimConfig),
 }
 WITHIN_BLOCKS = (Adapter, STAdapter, PromptBlock)
 """What methods train within blocks: kept in fp32, computed in the type of the tokens."""
@@ -156,15 +154,11 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 
-def class_tensors(method: str) -> tuple[str, str]:
+def class_tensors(model: nn.Module) -> tuple[str, str]:
     """Names of those trained tensors that have a row for each class, in the order of the labels: (K, features) and (K,)."""
-    layer = find_method(method).last_layer
-    return f"{layer}.weight", f"{layer}.bias"
-
-
-def last_layer(model: nn.Module) -> nn.Module:
-    """The linear layer whose outputs are the logits."""
-    return model.get_submodule(next(method.last_layer for method in METHODS.values() if isinstance(model, method.model)))
+    last = last_layer(model)
+    name = next(name for name, module in model.named_modules() if module is last)
+    return f"{name}.weight", f"{name}.bias"
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import FrameConfig, FrameModel
+from dualpath.methods.base import FrameModel, FrameModelConfig
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
@@ -32,7 +32,7 @@ Source = Literal["residual", "normed"]
 
 
 @dataclass(frozen=True)
-class AdaptFormerConfig(FrameConfig):
+class AdaptFormerConfig(FrameModelConfig):
     """The choices of the method; the defaults are those of the released code.
 
     Attributes:
@@ -47,6 +47,7 @@ class AdaptFormerConfig(FrameConfig):
     adapter_input: Source = "residual"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, bottleneck=WIDEST)
         if self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the adapters")

@@ -27,10 +27,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import FrameConfig, FrameModel
+from dualpath.methods.base import FrameModel, FrameModelConfig
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
@@ -38,7 +37,7 @@ from dualpath.settings import MOST_FRAMES, check_fields
 
 
 @dataclass(frozen=True)
-class AimConfig(FrameConfig):
+class AimConfig(FrameModelConfig):
     """The choices of the method; the defaults are those of the paper for Kinetics-400.
 
     Attributes:
@@ -56,6 +55,7 @@ class AimConfig(FrameConfig):
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, max_frames=MOST_FRAMES)
         if not 0 < self.ratio <= 1:
             raise DualPathError(f"ratio {self.ratio} must be above 0 and at most 1: a share of the backbone's width")
@@ -136,12 +136,13 @@ class Aim(FrameModel):
 
     def read(self, tokens: Float[Tensor, "n m d"]) -> Float[Tensor, "n f"]:
         """See FrameModel; with the trained norm, computed in the dtype of the tokens."""
-        return self.backbone.read(tokens, project=False, norm=self._norm)
+        return self.backbone.read(tokens, project=self.config.segments > 1, norm=self._norm)
 
     def _norm(self, tokens: Tensor) -> Tensor:
         weights = {name: value.to(tokens.dtype) for name, value in self.norm.named_parameters()}
         return functional_call(self.norm, weights, (tokens,))
 
-    def classify(self, features: Float[Tensor, "b t f"]) -> Float[Tensor, "b k"]:
+    @property
+    def head_dropout(self) -> float:
         """See FrameModel."""
-        return self.head(F.dropout(features.mean(dim=1), self.config.head_dropout, self.training))
+        return self.config.head_dropout

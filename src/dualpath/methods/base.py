@@ -1,20 +1,22 @@
-"""What all methods share: which frames are looked at, and the models that look at each frame and take the mean."""
+"""What all methods share: which frames are looked at, and the models that look at each frame and take a mean of them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dualpath.errors import DualPathError, check_count, check_type
+from dualpath.nn.adapters import OrderedClassifier
 from dualpath.nn.backbone import Backbone
-from dualpath.settings import check_fields
+from dualpath.settings import MOST_FRAMES, check_fields
 
 UNREAD = ("head.", "head_dist.")
 """Names of weights that a FrameModel never reads: CLIP's projection, ImageNet's classifiers."""
@@ -50,6 +52,11 @@ def segment_means(features: Float[Tensor, "b s f"], count: int) -> Float[Tensor,
 def take(frames: Shaped[Tensor, "b t c h w"], places: Sequence[int]) -> Shaped[Tensor, "b s c h w"]:
     """Some frames of each clip. One by one: for a list of places a GPU would have to wait until it has been copied to it."""
     return torch.stack([frames[:, place] for place in places], dim=1)
+
+
+def last_layer(model: Any) -> nn.Linear:
+    """The linear layer of a model whose outputs are the logits."""
+    return model.head if isinstance(model.head, nn.Linear) else model.head.out
 
 
 def check_clips(frames: Any, model: Any) -> None:
@@ -122,38 +129,65 @@ class MethodConfig(ABC):
 
 @dataclass(frozen=True)
 class FrameConfig(MethodConfig):
-    """The choices of a method that looks at each frame; those of a method come as fields of a subclass.
-
-    Attributes:
-        least_frames: clips must have at least so many.
-    """
-
-    least_frames: ClassVar[int] = 1
+    """The choices of a method that looks at all frames of a clip; those of a method come as fields of a subclass."""
 
     def check_clip(self, num_frames: int) -> None:
         """Raises DualPathError if clips of this many frames do not suit."""
-        if num_frames < self.least_frames:
-            raise DualPathError(
-                f"a clip has {num_frames} frames, but this method needs at least {self.least_frames}; raise num_frames"
-            )
+        if num_frames < 1:
+            raise DualPathError(f"a clip has {num_frames} frames, but this method needs at least 1; raise num_frames")
 
     def num_pictures(self, num_frames: int) -> int:
         """All its frames."""
         return num_frames
 
 
+@dataclass(frozen=True)
+class FrameModelConfig(FrameConfig):
+    """The choices of a FrameModel.
+
+    Attributes:
+        num_segments: in how many equal parts of the clip the frames' features are averaged, whose means the classifier then
+            reads side by side, in order (not in the papers). 1 is the papers' mean over all frames; by default 1, and 4 in a
+            training that begins with a baseline, from whose weights such a classifier starts.
+    """
+
+    num_segments: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_fields(self, num_segments=MOST_FRAMES)
+        if self.num_segments is not None and self.num_segments < 1:
+            raise DualPathError(f"num_segments {self.num_segments} must be at least 1: the parts that a clip is read in")
+
+    @property
+    def segments(self) -> int:
+        """How many means of frames the classifier reads."""
+        return self.num_segments or 1
+
+    def check_clip(self, num_frames: int) -> None:
+        """Raises DualPathError if clips of this many frames do not suit."""
+        super().check_clip(num_frames)
+        if num_frames < self.segments:
+            raise DualPathError(
+                f"a clip has {num_frames} frames, which cannot be read in {self.segments} parts; "
+                "lower num_segments or raise num_frames"
+            )
+
+
 class FrameModel(nn.Module):
     """A method that looks at every frame of a clip and classifies the mean of their features with one linear layer.
 
     A method says in `encode` what it adds to the frozen backbone. It reads features before CLIP's projection, as the
-    papers of these methods do.
+    papers of these methods do; behind it with several segments, whose classifier starts from one of frozen features.
     """
 
-    def __init__(self, backbone: Backbone, *, num_classes: int, config: FrameConfig) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int, config: FrameModelConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.head = nn.Linear(backbone.pooled, num_classes)
+        if config.segments > 1:
+            self.head = OrderedClassifier(config.segments * backbone.features, backbone.features, num_classes)
+        else:
+            self.head = nn.Linear(backbone.pooled, num_classes)
 
     def check_clip(self, num_frames: int) -> None:
         """Raises DualPathError if clips of this many frames do not suit."""
@@ -170,7 +204,7 @@ class FrameModel(nn.Module):
         with backbone.computing():
             tokens = self.encode(backbone.normalise(frames.flatten(0, 1)), frames.shape[1])
             features = self.read(tokens)
-        return self.classify(features.unflatten(0, frames.shape[:2]).to(self.head.weight.dtype))
+        return self.classify(features.unflatten(0, frames.shape[:2]))
 
     @abstractmethod
     def encode(self, pictures: Float[Tensor, "n c h w"], num_frames: int) -> Float[Tensor, "n m d"]:
@@ -178,8 +212,14 @@ class FrameModel(nn.Module):
 
     def read(self, tokens: Float[Tensor, "n m d"]) -> Float[Tensor, "n f"]:
         """Tokens behind the last layer to features of each frame."""
-        return self.backbone.read(tokens, project=False)
+        return self.backbone.read(tokens, project=self.config.segments > 1)
 
     def classify(self, features: Float[Tensor, "b t f"]) -> Float[Tensor, "b k"]:
-        """Features of each frame to logits."""
-        return self.head(features.mean(dim=1))
+        """Features of each frame to logits; the mean is taken in the type of the classifier."""
+        means = segment_means(features.to(last_layer(self).weight.dtype), self.config.segments)
+        return self.head(F.dropout(means, self.head_dropout, self.training))
+
+    @property
+    def head_dropout(self) -> float:
+        """Share of the features that is dropped before the classifier in training."""
+        return 0.0

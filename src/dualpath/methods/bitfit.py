@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from dualpath.methods.base import UNREAD, FrameConfig, FrameModel
+from dualpath.methods.base import UNREAD, FrameModel, FrameModelConfig
 from dualpath.nn.backbone import Backbone, plain_step
 
 
 @dataclass(frozen=True)
-class BitFitConfig(FrameConfig):
+class BitFitConfig(FrameModelConfig):
     """There is nothing to choose."""
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from dualpath.methods.base import UNREAD, FrameConfig, FrameModel
+from dualpath.methods.base import UNREAD, FrameModel, FrameModelConfig
 from dualpath.nn.backbone import Backbone, plain_step
 
 
 @dataclass(frozen=True)
-class FullTuningConfig(FrameConfig):
+class FullTuningConfig(FrameModelConfig):
     """There is nothing to choose."""
 
 

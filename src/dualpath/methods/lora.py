@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import FrameConfig, FrameModel
+from dualpath.methods.base import FrameModel, FrameModelConfig
 from dualpath.nn.backbone import Backbone, plain_step
 from dualpath.settings import WIDEST, check_fields
 
@@ -35,7 +35,7 @@ _WHERE = {
 
 
 @dataclass(frozen=True)
-class LoRAConfig(FrameConfig):
+class LoRAConfig(FrameModelConfig):
     """The choices of the method.
 
     Attributes:
@@ -50,6 +50,7 @@ class LoRAConfig(FrameConfig):
     targets: Literal["qkv", "attention", "all"] = "qkv"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, rank=WIDEST)
         if self.rank < 1 or self.alpha < 1:
             raise DualPathError(f"rank {self.rank} and alpha {self.alpha} must be at least 1")

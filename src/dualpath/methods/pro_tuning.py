@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
+from dualpath.methods.base import FrameModel, FrameModelConfig, patches_are_read
 from dualpath.nn.backbone import Backbone, plain_step
 from dualpath.nn.layer import Layer
 from dualpath.nn.trained import Conv2d, Linear
@@ -32,7 +32,7 @@ from dualpath.settings import WIDEST, check_fields
 
 
 @dataclass(frozen=True)
-class ProTuningConfig(FrameConfig):
+class ProTuningConfig(FrameModelConfig):
     """The choices of the method.
 
     Attributes:
@@ -44,6 +44,7 @@ class ProTuningConfig(FrameConfig):
     kernel_size: int = 5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, bottleneck=WIDEST, kernel_size=99)
         if self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the prompt blocks")

@@ -21,10 +21,9 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import FrameConfig, FrameModel, patches_are_read
+from dualpath.methods.base import FrameModel, FrameModelConfig, patches_are_read
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.layer import Layer
 from dualpath.nn.trained import Conv3d, Linear
@@ -34,7 +33,7 @@ Kernel = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class STAdapterConfig(FrameConfig):
+class STAdapterConfig(FrameModelConfig):
     """The choices of the method; the defaults are those released for Kinetics-400.
 
     Attributes:
@@ -50,6 +49,7 @@ class STAdapterConfig(FrameConfig):
     head_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, bottleneck=WIDEST, kernel_size=99)
         if self.bottleneck is not None and self.bottleneck < 1:
             raise DualPathError(f"bottleneck {self.bottleneck} must be at least 1: it is the width of the adapters")
@@ -134,6 +134,7 @@ class STAdapterModel(FrameModel):
         step = partial(st_adapter_step, num_frames=num_frames)
         return self.backbone.walk(self.backbone.embed(pictures), step, self.adapters)
 
-    def classify(self, features: Float[Tensor, "b t f"]) -> Float[Tensor, "b k"]:
+    @property
+    def head_dropout(self) -> float:
         """See FrameModel."""
-        return self.head(F.dropout(features.mean(dim=1), self.config.head_dropout, self.training))
+        return self.config.head_dropout

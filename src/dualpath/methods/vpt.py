@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dualpath.errors import DualPathError
-from dualpath.methods.base import FrameConfig, FrameModel
+from dualpath.methods.base import FrameModel, FrameModelConfig
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import SwinBackbone
 from dualpath.nn.layer import Layer
@@ -35,7 +35,7 @@ from dualpath.settings import WIDEST, check_fields
 
 
 @dataclass(frozen=True)
-class VPTConfig(FrameConfig):
+class VPTConfig(FrameModelConfig):
     """The choices of the method.
 
     Attributes:
@@ -47,6 +47,7 @@ class VPTConfig(FrameConfig):
     num_prompts: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, num_prompts=WIDEST)
         if self.num_prompts < 1:
             raise DualPathError(f"num_prompts {self.num_prompts} must be at least 1")

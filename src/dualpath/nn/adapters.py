@@ -96,7 +96,7 @@ class OrderedClassifier(nn.Module):
     """One linear layer on parts of features side by side, each normed without weights; it begins at zero.
 
     Unlike `Classifier` it can start from the weights of a regression on frozen features, which the adapters do not change
-    before they are trained (`start`).
+    before they are trained (`dualpath.engine.baseline.start_classifier`).
     """
 
     def __init__(self, inputs: int, features: int, num_classes: int) -> None:
@@ -108,12 +108,8 @@ class OrderedClassifier(nn.Module):
 
     def forward(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b k"]:
         """Features of a clip to one logit a class."""
-        parts = features.to(self.out.weight.dtype).unflatten(-1, (-1, self.features))
-        return self.out(F.layer_norm(parts, (self.features,)).flatten(-2))
+        return self.out(self.norm(features.to(self.out.weight.dtype)))
 
-    @torch.no_grad()
-    def start(self, weight: Float[Tensor, "k j"], bias: Float[Tensor, " k"]) -> None:
-        """Takes the weights of a classifier of the first j of the i inputs; the others stay at zero."""
-        self.out.weight.zero_()
-        self.out.weight[:, : weight.shape[1]] = weight.to(self.out.weight)
-        self.out.bias.copy_(bias)
+    def norm(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b i"]:
+        """Each part normed by itself."""
+        return F.layer_norm(features.unflatten(-1, (-1, self.features)), (self.features,)).flatten(-2)
