@@ -103,7 +103,7 @@ def test_figures_of_a_check(made: Path, tmp_path: Path) -> None:
     kinds = {finding["kind"]: finding for finding in told["findings"]}
     assert list(kinds) == ["unreadable", "short"]
     assert kinds["unreadable"]["severity"] == "error"
-    assert kinds["unreadable"]["text"] == "1 of 9 files (11.1%) cannot be used; --max_bad_files allows 1.00%"
+    assert kinds["unreadable"]["text"] == "1 of 9 files (11.1 %) cannot be used; --max_bad_files allows 1.00 %"
     assert len(kinds["short"]["files"]) == 5
     records = read_records(tmp_path / "out")
     assert records == found.records

@@ -48,7 +48,7 @@ def test_a_plain_data_set_has_nothing_to_be_told() -> None:
 def test_bad_files_and_their_limit() -> None:
     gone = found(BOTH, a="is empty")["unreadable"]
     assert (gone.severity, gone.files) == ("error", ("a",))
-    assert gone.text == "1 of 4 files (25.0%) cannot be used; --max_bad_files allows 1.00%"
+    assert gone.text == "1 of 4 files (25.0 %) cannot be used; --max_bad_files allows 1.00 %"
     assert found(BOTH, most=0.25, a="is empty")["unreadable"].severity == "warning"
     cut = found(BOTH, most=1.0, a=replace(PLAIN, num_frames=57, error="Invalid data"))["unreadable"]
     assert cut.files == ("a",)

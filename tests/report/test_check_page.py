@@ -55,7 +55,7 @@ def test_verb_writes_everything_and_says_whether_it_is_usable(
     out = tmp_path / "out"
     assert main(["data", "check", str(data), "--output", str(out)]) == 1
     said = capsys.readouterr()
-    assert said.err.splitlines()[-1] == "not usable: 1 of 8 files (12.5%) cannot be used; --max_bad_files allows 1.00%"
+    assert said.err.splitlines()[-1] == "not usable: 1 of 8 files (12.5 %) cannot be used; --max_bad_files allows 1.00 %"
     assert "test/red <b>/<img src=x>.mp4: is not a video but a text file" in said.out
     assert "test/red <b>/twin.mp4 = train/red <b>/0.mp4" in said.out
     assert "usable in train │ 5 of 2 classes, 2 to 3 a class" in said.out

@@ -87,8 +87,8 @@ def _bad_files(records: Mapping[str, Record], most: float) -> Iterable[Finding]:
     if bad:
         share = len(bad) / max(1, len(records))
         above = share > most
-        limit = f"--max_bad_files allows {most:.2%}" if above else "the quarantine list names them"
-        text = f"{len(bad):,} of {number_of(len(records), 'file')} ({share:.1%}) cannot be used; {limit}"
+        limit = f"--max_bad_files allows {100 * most:.2f} %" if above else "the quarantine list names them"
+        text = f"{len(bad):,} of {number_of(len(records), 'file')} ({100 * share:.1f} %) cannot be used; {limit}"
         yield Finding("error" if above else "warning", "unreadable", text, bad)
 
 
