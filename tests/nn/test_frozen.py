@@ -239,3 +239,10 @@ def test_what_is_made_again_is_not_kept() -> None:
     assert weight.grad is not None
     expected = torch.autograd.grad(torch.nn.functional.linear(2 * x, weight).square().sum(), weight)[0]
     torch.testing.assert_close(weight.grad, expected)
+    value, other = double(), torch.randn(3, 4, requires_grad=True)
+    with made_again(value, double):  # the same values in another order are another tensor
+        loss = (value.t() * other).sum()
+    loss.backward()
+    assert len(made) == 3
+    assert other.grad is not None
+    assert torch.equal(other.grad, (2 * x).t())

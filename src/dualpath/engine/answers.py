@@ -19,10 +19,10 @@ from torch import Tensor
 from dualpath.data.formats.base import exists
 from dualpath.data.listed import fetched, find_videos
 from dualpath.data.manifest import Manifest, Video
-from dualpath.engine.device import Precision
 from dualpath.engine.predict import BATCH, VideoClassifier, load
 from dualpath.errors import DualPathError, VideoError, check_count
 from dualpath.files import check_file, csv_cell, write_whole
+from dualpath.hardware import Precision
 from dualpath.video.protocols import ViewsConfig
 
 T = TypeVar("T")

@@ -23,6 +23,7 @@ from dualpath.engine.state import STATE, check_epochs, check_settings, read_posi
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import names_in, remove_temporary
+from dualpath.hardware import cores
 from dualpath.terminal import in_line
 
 
@@ -256,5 +257,5 @@ def default_workers(workers: int) -> int:
     """-1 becomes a number that suits the machine: the cores, less those that the model itself computes on."""
     if workers >= 0:
         return workers
-    cores = torch.get_num_threads()
-    return min(8, cores - 1 if torch.cuda.is_available() else max(1, cores // 2))
+    free = cores() - 1 if torch.cuda.is_available() else torch.get_num_threads() // 2
+    return max(1, min(8, free))

@@ -15,11 +15,11 @@ import torch
 from dualpath.data.manifest import Manifest
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.config import RunConfig
-from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.plan import Plan
 from dualpath.engine.prepare import Usable
 from dualpath.engine.warm_start import WarmStart
 from dualpath.files import read_table, write_whole
+from dualpath.hardware import describe_machine, peak_memory
 from dualpath.video.protocols import describe_protocol
 
 RECORD = "run.json"

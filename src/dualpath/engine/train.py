@@ -24,7 +24,6 @@ from dualpath.data.checking.known import read_known
 from dualpath.data.manifest import Manifest
 from dualpath.engine.baseline import read_in_order
 from dualpath.engine.config import RunConfig, TrainConfig
-from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
 from dualpath.engine.plan import describe, draft, make_plan
 from dualpath.engine.prepare import check_run_folder, default_workers, read_data, usable
@@ -33,8 +32,9 @@ from dualpath.engine.state import read_position
 from dualpath.engine.warm_start import WarmStart, read_warm_start
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.files import owns_output
+from dualpath.hardware import pick_device
 from dualpath.methods import build_model, train_in_int8
-from dualpath.nn.zoo import load_backbone
+from dualpath.nn.zoo import frozen_dtype, load_backbone
 from dualpath.settings import MOST
 
 __all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "preview", "train"]

@@ -11,7 +11,6 @@ from typing import Any
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
-from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
@@ -21,6 +20,7 @@ from dualpath.engine.train import default_workers
 from dualpath.engine.worth import Worth, measure_worth
 from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import make_folder
+from dualpath.hardware import Precision
 from dualpath.settings import check_fields, check_workers
 from dualpath.video.protocols import ViewsConfig
 

@@ -58,9 +58,10 @@ def made_again(value: Tensor, make: Callable[[], Tensor] | None) -> AbstractCont
     if make is None or not value.requires_grad or torch.compiler.is_compiling():
         return nullcontext()
     storage, numel = value.untyped_storage()._cdata, value.numel()  # torch holds `pack`, which must not hold `value`
+    in_order = value.is_contiguous()
 
     def pack(kept: Tensor) -> Tensor | tuple[int, ...]:
-        same = kept.untyped_storage()._cdata == storage and kept.numel() == numel
+        same = kept.untyped_storage()._cdata == storage and kept.numel() == numel and in_order and kept.is_contiguous()
         return tuple(kept.shape) if same else kept
 
     def unpack(kept: Tensor | tuple[int, ...]) -> Tensor:

@@ -41,6 +41,7 @@ from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import csv_cell, names_in, write_whole
+from dualpath.hardware import cores
 from dualpath.settings import MOST_FRAMES, MOST_WORKERS, check_fields
 from dualpath.video.decoding.places import Damaged
 from dualpath.video.inspect import Inspection, inspect
@@ -207,7 +208,7 @@ def check_data(
     missing = dict.fromkeys(name for name in todo if stamps[name] == MISSING and is_missing(paths[name]))
     todo = [name for name in todo if name not in missing]
     shown, frames = shown_files(manifest), 0
-    workers = config.workers if config.workers > 0 else os.cpu_count() or 1
+    workers = config.workers if config.workers > 0 else cores()
     with (
         appending(folder) as file,
         closing(ask([paths[name] for name in todo], _look(config), workers=workers, seconds=config.seconds)) as answers,
