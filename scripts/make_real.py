@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dualpath.files import write_whole
+from dualpath.markdown import table
 from dualpath.report.curves import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,9 +111,9 @@ def page(jobs: Sequence[Job], shared: Sequence[str]) -> str:
     for data in dict.fromkeys(job.data for job in jobs):
         rows = [row(method, [job for job in jobs if job.data == data and job.method == method])
                 for method in dict.fromkeys(job.method for job in jobs)]  # fmt: skip
-        known = [text for text in rows if text]
+        known = [cells for cells in rows if cells]
         if known:
-            parts.append(f"## {data[0]}\n\n{headline(data, jobs)}\n\n{HEAD}\n" + "\n".join(known) + "\n")
+            parts.append(f"## {data[0]}\n\n{headline(data, jobs)}\n\n{table(HEAD, known, words=1)}\n")
     missing = [job for job in jobs if read(job) is None]
     if missing:
         names = ", ".join(f"{job.data[0]} {job.method} seed {job.seed}" for job in missing)
@@ -120,8 +121,7 @@ def page(jobs: Sequence[Job], shared: Sequence[str]) -> str:
     return "\n".join(parts)
 
 
-HEAD = """| method | trained | top-1 | frozen, mean | frozen, in order | folds better than frozen | minutes a fold |
-|---|---:|---:|---:|---:|---:|---:|"""
+HEAD = ("method", "trained", "top-1", "frozen, mean", "frozen, in order", "folds better than frozen", "minutes a fold")
 
 
 def hide_path(words: Sequence[str]) -> list[str]:
@@ -157,11 +157,11 @@ def headline(data: tuple[str, Path], jobs: Sequence[Job]) -> str:
     )
 
 
-def row(method: str, jobs: Sequence[Job]) -> str:
-    """One line of the table; empty if nothing is finished."""
+def row(method: str, jobs: Sequence[Job]) -> Sequence[str]:
+    """The cells of a line of the table; none if nothing is finished."""
     results = [found for job in jobs if (found := read(job)) is not None]
     if not results:
-        return ""
+        return ()
     tops = [100 * figures["top1"]["pooled"] for figures in results]
     videos = results[0]["top1"]["videos"]
     low, high = wilson(round(statistics.mean(tops) * videos / 100), videos)
@@ -175,7 +175,7 @@ def row(method: str, jobs: Sequence[Job]) -> str:
         if run.get("baseline")
     ]
     minutes = statistics.mean(seconds for figures in results for seconds in figures["seconds"]) / 60
-    cells = [
+    return [
         method,
         f"{results[0]['runs'][0]['plan']['trainable']:,}",
         f"{statistics.mean(tops):.1f}{spread} % ({seeds}; {100 * low:.0f} to {100 * high:.0f})",
@@ -183,7 +183,6 @@ def row(method: str, jobs: Sequence[Job]) -> str:
         f"{sum(better)} of {len(better)}" if better else "-",
         f"{minutes:.1f}",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def pooled_baseline(results: Sequence[dict[str, Any]], name: str) -> float | None:

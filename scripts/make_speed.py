@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from growth import growth_markdown, growth_picture
 
 from dualpath.errors import DualPathError
+from dualpath.markdown import table
 from dualpath.report.speed import HEAD as SPEED_HEAD
 from dualpath.report.speed import four_digits, is_ceiling, measured_from, speed_picture, speed_rows
 from dualpath.speed.turns import Measured, ratio
@@ -111,7 +112,7 @@ def rows_of(machine: Machine, group: str) -> list[tuple[str, ...]]:
     found = []
     for one, cells in zip(machine.shown(group), speed_rows(ours), strict=True):
         if one.problem:
-            found.append((plain(one), *[""] * (len(HEAD) - 2), one.problem.replace("|", "/")))
+            found.append((plain(one), *[""] * (len(HEAD) - 2), one.problem))
             continue
         over = (times(other, one) for other in others)
         found.append((plain(one), *cells[1:-1], *("" if share is None else f"{share:.2f} x" for share in over)))
@@ -123,11 +124,6 @@ def plain(one: Measured) -> str:
     return one.candidate.label.removesuffix(f", {one.candidate.group}")
 
 
-def as_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---", *["---:"] * (len(head) - 1)), *rows))
-
-
 def make_page(machines: Sequence[Machine], pictures: Collection[str]) -> str:
     """docs/speed.md; `pictures` are the names of those that there are."""
     parts = [INTRODUCTION]
@@ -136,7 +132,7 @@ def make_page(machines: Sequence[Machine], pictures: Collection[str]) -> str:
         parts.append(f"## {machine.name}\n\n{machine.told['machine']}; {versions}.\n`{machine.told['command']}`\n")
         if f"speed_{machine.name}" in pictures:
             parts.append(f"![Clips a second of each candidate](pictures/speed_{machine.name}.png)\n")
-        parts += [f"### {g.capitalize()}\n\n{as_table(HEAD, rows_of(machine, g))}\n" for g in GROUPS if machine.shown(g)]
+        parts += [f"### {g.capitalize()}\n\n{table(HEAD, rows_of(machine, g), words=1)}\n" for g in GROUPS if machine.shown(g)]
         growth = machine.growth
         if growth is not None:
             where = f"{growth['machine']}; frozen weights in {growth['dtype']}"
@@ -174,7 +170,7 @@ def make_short(machines: Sequence[Machine]) -> str:
                 )
             )
         head = (machine.told["machine"], "inference, ms a clip", "training, ms a clip", "memory a clip in training")
-        parts.append(as_table(head, rows))
+        parts.append(table(head, rows, words=1))
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,11 +13,12 @@ from rich.console import Console
 
 from dualpath.cli import main
 from dualpath.data.formats.text import read_records
-from dualpath.data.manifest import Video
+from dualpath.data.manifest import DataError, Video
 from dualpath.engine.answers import Answer, write_answers
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.progress import Bar
 from dualpath.engine.recorded import read_summary
+from dualpath.errors import VideoError
 from dualpath.files import cell_text, csv_cell
 from dualpath.report.predictions import prediction_table
 from dualpath.report.tables import accuracy_table
@@ -47,6 +48,19 @@ def test_what_steers_a_terminal_is_spelled_out(capsys: pytest.CaptureFixture[str
 def test_a_complaint_shows_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "no\x1b[31mwhere", "x.mp4"]) == 2
     assert "no checkpoint no\\x1b[31mwhere" in capsys.readouterr().err
+
+
+def test_a_complaint_spells_out_ends_of_lines_in_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert str(VideoError("a\nb.mp4", "is\tbroken\x07")) == r"a\nb.mp4: is\tbroken\x07"
+    assert str(DataError("d", ["x\ny", "z"])) == "2 problems in d:\n  x\\ny\n  z"
+    assert main(["predict", "no\nwhere", "x.mp4"]) == 2
+    assert r"no checkpoint no\nwhere" in capsys.readouterr().err
+    table = tmp_path / "labels.csv"
+    table.write_text('path,label\n"a\nb.mp4",x\nc.mp4,y\n')
+    assert main(["train", str(table), "--output", str(tmp_path / "run"), "--dry_run"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert r"a\nb.mp4" in told[1]
 
 
 def test_names_are_no_markup() -> None:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dualpath.terminal import in_line
+
 KINDS_TOLD = """what a map tells, and on which backbones: relevance: what speaks for the class, gradient times attention through
 all blocks; on all backbones (those that attend within windows, such as Swin: gradient times the last tokens); rollout: where
 what is read came from, attention through all blocks, the same for every class; attention: what one block attends to, the same
@@ -64,7 +66,7 @@ def explain_verb(words: Sequence[str]) -> int:
         views=fill(ViewsConfig, options),
     )
     if found.damage:
-        print(f"warning: {options.video} {found.damage}", file=sys.stderr)
+        print(f"warning: {in_line(options.video)} {found.damage}", file=sys.stderr)
     told = write_explanation(output, found, command=join(["dualpath", "explain", *words]))
     print(json.dumps(told, indent=2) if options.json else "\n".join([*predicted_and_explained(found), *describe_paths(found)]))
     print(f"{', '.join(FILES[:-1])} and {FILES[-1]} are in {output}", file=sys.stderr)

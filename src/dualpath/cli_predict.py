@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dualpath.errors import number_of
 from dualpath.memory import uncollected
+from dualpath.terminal import in_line
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -121,7 +122,7 @@ def _asked(options: Namespace) -> Asked:
 
 def _warn(damaged: Sequence[tuple[str, str]]) -> None:
     for video, damage in damaged:
-        print(f"warning: {video} {damage}", file=sys.stderr)
+        print(f"warning: {in_line(video)} {damage}", file=sys.stderr)
 
 
 def _end(problems: Sequence[str], *, good: int, output: Path | None) -> int:

@@ -22,7 +22,7 @@ from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
 from dualpath.engine.progress import Bar
 from dualpath.engine.train import RunConfig, TrainConfig, default_workers, train
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import check_new, owns_output, write_whole
 from dualpath.methods import count_parameters
 from dualpath.methods.linear_probe import LinearProbeConfig
@@ -74,7 +74,7 @@ def draw(output: Path, config: DrawConfig | None = None) -> None:
     config = config or DrawConfig()
     check_new(output)
     each = config.train_clips + config.test_clips
-    _say(f"drawing {each} clips of each of {len(find_label_set(config.label_set).classes)} classes")
+    _say(f"drawing {number_of(each, 'clip')} of each of {len(find_label_set(config.label_set).classes)} classes")
     counts = {"train": config.train_clips, "test": config.test_clips}
     with Bar("drawing", total=1) as bar:
         render_folder(output, counts, seed=config.seed, workers=2, label_set=config.label_set, progress=bar.tell)

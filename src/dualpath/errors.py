@@ -9,9 +9,21 @@ from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
 
+from dualpath.terminal import in_line
+
 
 class DualPathError(ValueError):
-    """Something given cannot be used. The message says what was given, what is allowed and what to do."""
+    """Something given cannot be used. The message says what was given, what is allowed and what to do.
+
+    Args:
+        *lines: the message, as a rule one sentence. What is no text in the names that stand in it is spelled out.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return "\n".join(map(in_line, self.args))
 
 
 class VideoError(DualPathError):

@@ -170,6 +170,12 @@ def test_oddities(kind: str, severity: str, change: dict[str, int]) -> None:
     assert "|" not in told[kind].text
 
 
+def test_what_breaks_off_tells_how_many_frames_there_were() -> None:
+    for listed, number, told in ((0, 1, "1 frame"), (0, 2, "2 frames"), (1, 0, "0 of 1 frame"), (9, 1, "1 of 9 frames")):
+        seen = replace(PLAIN, num_frames=number, listed_frames=listed, error="x")
+        assert seen.broken == f"breaks off: only {told} could be decoded (x)"
+
+
 def test_count() -> None:
     assert (number_of(1, "video"), number_of(1200, "video"), number_of(2, "label is|labels are")) == (
         "1 video",

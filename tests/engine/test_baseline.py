@@ -250,6 +250,10 @@ def test_the_line_for_people() -> None:
         "frozen features alone: 50.0 % (mean), 70.0 % (in order) of 10 validation videos; 62.5 % (mean), 77.5 % (in order) of "
         "40 training videos, cross-validated"
     )
+    alone = {"mean": RESULTS["mean"] | {"train_videos": 2, "val_videos": 1}}
+    assert describe_baseline(alone) == (
+        "frozen features alone: 50.0 % (mean) of 1 validation video; 62.5 % (mean) of 2 training videos, cross-validated"
+    )
 
 
 def test_the_verdict_says_which_to_use(tmp_path: Path) -> None:

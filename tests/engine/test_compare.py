@@ -28,7 +28,7 @@ from dualpath.engine.child import last_step
 from dualpath.engine.config import RunConfig
 from dualpath.engine.entries import make_entries
 from dualpath.engine.log import read_log
-from dualpath.engine.many_runs import check_folder
+from dualpath.engine.many_runs import read_settings
 from dualpath.engine.one_run import Job, inference_speed, read_result, run_job
 from dualpath.errors import DualPathError, VideoError
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, random_backbone
@@ -583,5 +583,5 @@ def test_whatever_settings_hold_is_compared_or_refused(fresh: Path, clips: Path)
     for changed in spoiled(compare._settings(manifests, "val", entries, None, fresh), depth=3):
         (fresh / "settings.json").write_text(json.dumps(changed))
         with suppress(DualPathError):
-            before = check_folder(fresh, resume=True, what="comparison", key="entries")
+            before = read_settings(fresh, resume=True, what="comparison", key="entries")
             compare._settings(manifests, "val", entries, before, fresh)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.nn.framesets import cell_size, check_frames, encode_positions, pack, share_out, shrink, unpack
 
 GRIDS = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -41,7 +41,8 @@ def test_time_runs_like_text() -> None:
 
 @pytest.mark.parametrize("frames", [0, 1, 4, 7, 9, 12])
 def test_frames_that_fill_no_whole_framesets_are_refused(frames: int) -> None:
-    with pytest.raises(DualPathError, match=rf"{frames} frames do not fill framesets of 2x4 = 8 .*multiple of 8 \(8, 16, 24"):
+    told = number_of(frames, "frame does|frames do")
+    with pytest.raises(DualPathError, match=rf"{told} not fill framesets of 2x4 = 8 .*multiple of 8 \(8, 16, 24"):
         check_frames(frames, (2, 4))
     with pytest.raises(DualPathError):
         pack(torch.zeros(1, frames, 1, 2, 2), (2, 4))

@@ -83,7 +83,7 @@ def test_openais_clip_wants_quickgelu(archive: bool, tmp_path: Path) -> None:
 
 def test_openais_clip_has_heads_of_64(tmp_path: Path) -> None:
     torch.save(openai_state(tiny(QUICK)), tmp_path / "w.pt")
-    with pytest.raises(DualPathError, match=r"by OpenAI's CLIP its attention has 1 heads, not 2; give a file of this arch"):
+    with pytest.raises(DualPathError, match=r"by OpenAI's CLIP its attention has 1 head, not 2; give a file of this arch"):
         load_weights(tiny(QUICK, num_heads=2), tmp_path / "w.pt", name=QUICK)
 
 

@@ -37,13 +37,12 @@ class DataError(DualPathError):
     def __init__(self, data: str | Path, problems: Sequence[str]) -> None:
         problems = [p if len(p) <= LONGEST else f"{p[: LONGEST - 4]} ..." for p in problems]  # with a damaged file in them
         if len(problems) == 1:
-            message = f"{data}: {problems[0]}"
+            lines = [f"{data}: {problems[0]}"]
         else:
-            lines = [f"  {problem}" for problem in problems[:MOST_PROBLEMS]]
+            lines = [f"{len(problems)} problems in {data}:", *(f"  {problem}" for problem in problems[:MOST_PROBLEMS])]
             if len(problems) > MOST_PROBLEMS:
                 lines.append(f"  and {len(problems) - MOST_PROBLEMS} more")
-            message = "\n".join([f"{len(problems)} problems in {data}:", *lines])
-        super().__init__(message)
+        super().__init__(*lines)
         self.data = str(data)
         self.problems = tuple(problems)
 

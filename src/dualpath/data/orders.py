@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 
 GROUP = 8
 """Shards whose samples are mixed with one another."""
@@ -94,7 +94,7 @@ def rank_batches(order: Sequence[int], *, batch_size: int, rank: int = 0, ranks:
     if batch_size < 1 or not 0 <= rank < ranks:
         raise DualPathError(f"rank {rank} of {ranks} with batches of {batch_size} cannot be")
     if 0 < len(order) < ranks:
-        raise DualPathError(f"{len(order)} samples are too few for {ranks} processes; use fewer")
+        raise DualPathError(f"{number_of(len(order), 'sample is|samples are')} too few for {ranks} processes; use fewer")
     step = batch_size * ranks
     starts = list(range(0, len(order), step))
     if len(starts) > 1 and len(order) - starts[-1] < ranks:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from dualpath.data.manifest import DataError, HeldOutFold, Manifest, Video
+from dualpath.errors import number_of
 
 
 def split_off(manifest: Manifest, *, val_fraction: float, seed: int, held_out: HeldOutFold | None = None) -> Manifest:
@@ -167,10 +168,11 @@ def check_folds(manifest: Manifest, num_folds: int, *, seed: int, unreadable: Co
     videos = divided_videos(manifest)
     count = count_groups(videos)
     if num_folds > count:
-        what = "groups" if any(video.group is not None for video in videos) else "videos to divide"
+        what = "group" if any(video.group is not None for video in videos) else "video to divide|videos to divide"
+        fewer = f"--folds {count} or less, or add videos" if count > 1 else "more videos"
         raise DataError(
             manifest.root,
-            [f"{num_folds} folds, but the data has only {count} {what}: give --folds {count} or less, or add videos"],
+            [f"{num_folds} folds, but the data has only {number_of(count, what)}: give {fewer}"],
         )
     folds = assign_folds(videos, num_folds=num_folds, seed=seed)
     readable = [video for video in videos if video.name not in unreadable]

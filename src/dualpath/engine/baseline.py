@@ -31,7 +31,7 @@ from dualpath.engine.logistic import choose_strength, fit_regression
 from dualpath.engine.predict import VideoClassifier
 from dualpath.engine.prepare import check_run_folder, default_workers, read_data, usable
 from dualpath.engine.progress import Bar
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import owns_output, write_whole
 from dualpath.hardware import pick_device
 from dualpath.methods.base import FrameModel, FrameModelConfig, last_layer, segment_means, spread
@@ -342,9 +342,9 @@ def describe_baseline(results: Mapping[str, Mapping[str, Any]]) -> str:
     """
     words = {"mean": "mean", "ordered": "in order"}
     parts = []
-    for key, what in (
-        ("top1", "{val_videos} validation videos"),
-        ("cv_top1", "{train_videos} training videos, cross-validated"),
+    for key, count, what in (
+        ("top1", "val_videos", "validation video"),
+        ("cv_top1", "train_videos", "training video, cross-validated|training videos, cross-validated"),
     ):
         shares: list[str] = []
         for name, result in results.items():
@@ -353,8 +353,7 @@ def describe_baseline(results: Mapping[str, Mapping[str, Any]]) -> str:
             told = f"{words[name]}; mean per class {100 * mean:.1f} %" if mean is not None and uneven else words[name]
             shares += [f"{100 * result[key]:.1f} % ({told})"] if result[key] is not None else []
         if shares:
-            first = next(iter(results.values()))
-            parts.append(f"{', '.join(shares)} of {what.format(**first)}")
+            parts.append(f"{', '.join(shares)} of {number_of(next(iter(results.values()))[count], what)}")
     return f"frozen features alone: {'; '.join(parts) or 'too few videos to tell'}"
 
 

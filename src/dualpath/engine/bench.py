@@ -168,7 +168,7 @@ def bench_data(
             for name, of in sets.items()
         }
         rates = _measure(clips, config)
-    clip = f"{sampling.num_frames} frames ({sampling.sampling}" + (
+    clip = f"{number_of(sampling.num_frames, 'frame')} ({sampling.sampling}" + (
         f", every {sampling.sampling_rate})" if sampling.sampling == "dense" else ")"
     )
     return Bench(str(data), len(videos), f"{clip}, {size}x{size} pixels", cores, rates, left_out)

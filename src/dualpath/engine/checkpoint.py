@@ -356,7 +356,7 @@ model = dualpath.load("this folder")
 model.predict("clip.mp4", top_k=5)
 ```
 
-Clips: {spec.sampling.name}, {spec.sampling.num_frames} frames of {backbone.size}x{backbone.size} pixels.
+Clips: {spec.sampling.name}, {number_of(spec.sampling.num_frames, "frame")} of {backbone.size}x{backbone.size} pixels.
 
 {training}
 """

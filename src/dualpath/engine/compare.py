@@ -26,7 +26,7 @@ from dualpath.engine.clip_store import CLIP_STORE_GB, ClipStore, check_limit
 from dualpath.engine.config import RunConfig
 from dualpath.engine.entries import Entry, check_entries
 from dualpath.engine.folds import Folds, all_videos, fingerprints, read_folds
-from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, tell_progress, total_steps, write_videos
+from dualpath.engine.many_runs import SETTINGS, VIDEOS, read_settings, tell_progress, total_steps, write_videos
 from dualpath.engine.one_run import Job, RunResult, read_result
 from dualpath.engine.prepare import usable
 from dualpath.engine.progress import Bar
@@ -103,7 +103,7 @@ def compare(
     seeds = tuple(seeds)
     _check_asked([entry.label for entry in entries], seeds, folds)
     check_limit(clip_store)
-    before = check_folder(output, resume=resume, what="comparison", key="entries")
+    before = read_settings(output, resume=resume, what="comparison", key="entries")
     manifests = read_folds(data, base, folds)
     together = all_videos(manifests)
     split = _test_split(manifests, data)

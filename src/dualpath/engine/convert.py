@@ -15,7 +15,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from dualpath.engine.checkpoint import ModelSpec, load_trained, save_checkpoint
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.files import temporary_beside, write_whole
 from dualpath.methods import build_model
 from dualpath.methods.options import DualPathConfig
@@ -141,7 +141,10 @@ def _classes(state: dict[str, Tensor], path: Path, labels: tuple[str, ...] | Non
             "main_clip.py saved"
         )
     if labels is not None and len(labels) != len(head):
-        raise DualPathError(f"{len(labels)} labels given, but {path} has {len(head)} classes; give one name for each")
+        raise DualPathError(
+            f"{number_of(len(labels), 'label')} given, but {path} has {number_of(len(head), 'class|classes')}; give one name "
+            "for each"
+        )
     return labels or tuple(str(number) for number in range(len(head)))
 
 

@@ -29,7 +29,7 @@ from dualpath.engine.child import run_in_child
 from dualpath.engine.config import RunConfig
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.folds import words_of
-from dualpath.engine.many_runs import SETTINGS, VIDEOS, check_folder, read_videos, tell_progress, total_steps, write_videos
+from dualpath.engine.many_runs import SETTINGS, VIDEOS, read_settings, read_videos, tell_progress, total_steps, write_videos
 from dualpath.engine.one_run import Job
 from dualpath.engine.prepare import read_data, usable
 from dualpath.engine.progress import Bar
@@ -143,7 +143,7 @@ def cross_validate(
     # From cheap to dear: settings and folders, labels, the backbone, and only then every video.
     config = config.complete()
     first = HeldOutFold(num_folds, 1)
-    before = check_folder(output, resume=resume, what="cross-validation", key="num_folds")
+    before = read_settings(output, resume=resume, what="cross-validation", key="num_folds")
     manifest = read_data(data, config, val_fraction=0.0)
     seed = config.training.seed
     check_folds(manifest, num_folds, seed=seed)

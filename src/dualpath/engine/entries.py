@@ -239,4 +239,4 @@ def _raise_all(problems: Mapping[str, str], count: int) -> None:
     if len(set(problems.values())) == 1:
         raise DualPathError(f"{', '.join(problems)}: {next(iter(problems.values()))}")
     lines = [f"  {label}: {problem}" for label, problem in problems.items()]
-    raise DualPathError("\n".join([f"{len(problems)} of the {count} entries cannot be trained:", *lines]))
+    raise DualPathError(f"{len(problems)} of the {count} entries cannot be trained:", *lines)

@@ -166,7 +166,7 @@ class Run:
 
     def _say(self, sentence: str | None) -> None:
         if sentence is not None:
-            print(f"note: {sentence}", file=sys.stderr)
+            print(f"note: {in_line(sentence)}", file=sys.stderr)
 
     def _say_what_is_unusual(self) -> None:
         self._say(uneven_classes([video.label for video in self.videos], self.manifest.classes))
@@ -433,7 +433,7 @@ class Run:
         self._say(one_class_for_all(predicted, [found.videos[row].label for row in scored], self.manifest.classes))
         for name, reason in told["undecodable"].items():
             if name not in self.record.skipped and name not in self.found.bad:
-                print(f"could not be decoded, counted as wrong: {name}: {reason}", file=sys.stderr)
+                print(f"could not be decoded, counted as wrong: {in_line(name)}: {reason}", file=sys.stderr)
                 self.record.skipped[name] = reason
         self.record.validated = {key: told[key] for key in ("videos", "undecodable")}
         self._write_record()

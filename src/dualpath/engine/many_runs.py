@@ -21,8 +21,8 @@ from dualpath.files import names_in, read_table, remove_temporary, write_whole
 SETTINGS, VIDEOS = "settings.json", "videos.json"
 
 
-def check_folder(output: Path, *, resume: bool, what: str, key: str) -> dict[str, Any] | None:
-    """Refuses a folder that cannot be written or holds something else; gives the settings in it, None if there are none.
+def read_settings(output: Path, *, resume: bool, what: str, key: str) -> dict[str, Any] | None:
+    """The settings in a folder of runs, None if it is new; refuses one that cannot be written or holds something else.
 
     Args:
         output: the folder.

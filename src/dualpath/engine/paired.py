@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 
 LEVEL = 0.95
 """Of the intervals."""
@@ -49,7 +49,8 @@ def paired_bootstrap(
     count = len(right_a)
     if count != len(right_b) or not count:
         raise DualPathError(
-            f"{count} and {len(right_b)} videos cannot be compared in pairs; give the results of both on the same videos"
+            f"{count} and {number_of(len(right_b), 'video')} cannot be compared in pairs; give the results of both on the "
+            "same videos"
         )
     if resamples < 1:
         raise DualPathError(f"resamples is {resamples}, but it must be at least 1")

@@ -27,6 +27,7 @@ from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.zoo import frozen_dtype
 from dualpath.processes import Forks
+from dualpath.terminal import in_line
 from dualpath.video.decode import probe, read_frames
 from dualpath.video.decoding.places import within
 from dualpath.video.in_memory import Frames, as_videos, pick_frames
@@ -235,7 +236,7 @@ class VideoClassifier:
         wanted = self.spec.sampling.num_frames
         if count < wanted and not self._told_short:
             self._told_short = True
-            name = "a video" if isinstance(video, Frames) else video
+            name = "a video" if isinstance(video, Frames) else in_line(str(video))
             print(f"{name} has {number_of(count, 'frame')}, fewer than {wanted}: its last one is repeated", file=sys.stderr)
         indices = start + test_indices(count, self.spec.sampling, num_clips=views.num_clips)
         every = indices.ravel()

@@ -121,7 +121,7 @@ def tell_warnings(manifest: Manifest, told: set[str] | None = None) -> None:
     for kind, sentences in (("warning", manifest.warnings), ("note", manifest.notes)):
         for sentence in sentences:
             if sentence not in told:
-                print(f"{kind}: {sentence}", file=sys.stderr)
+                print(f"{kind}: {in_line(sentence)}", file=sys.stderr)
     told.update(manifest.warnings, manifest.notes)
 
 
@@ -185,7 +185,7 @@ def usable(
         raise DataError(manifest.root, [f"class '{name}' has no readable training video" for name in without])
     if without:  # the list names them all, the disk holds a part: the indices stay those of the list
         told = f"{len(without)} of {len(kept.classes)} classes have no training video, {without[0]} among them"
-        print(f"warning: {told}", file=sys.stderr)
+        print(f"warning: {in_line(told)}", file=sys.stderr)
     wrong = tuple(video for video in manifest.split("val") if video.name in bad)
     return Usable(kept, bad, quarantined, wrong, damaged)
 
@@ -221,7 +221,7 @@ def _sort_out(
     scanned = zip(result.videos, result.answers, strict=False)
     damaged |= {v.name: told.damage for v, told in scanned if isinstance(told, Taken) and told.damage is not None}
     if damaged:
-        named = [f"{name} {told}" for name, told in damaged.items()]
+        named = [f"{in_line(name)} {told}" for name, told in damaged.items()]
         print(f"warning: {number_of(len(damaged), 'damaged video')}:", *named, sep="\n  ", file=sys.stderr)
     return tuple(videos), bad, quarantined, damaged
 

@@ -36,6 +36,7 @@ from dualpath.hardware import pick_device
 from dualpath.methods import build_model, train_in_int8
 from dualpath.nn.zoo import frozen_dtype, load_backbone
 from dualpath.settings import MOST
+from dualpath.terminal import in_line
 
 __all__ = ["Interrupted", "RunConfig", "TrainConfig", "default_workers", "preview", "train"]
 
@@ -92,7 +93,7 @@ def train(
         model = build_model(config.method, backbone, num_classes=classes, config=config.options, seed=training.seed)
         if start and not resume:
             start.load_into(model, manifest.classes)
-            print(start.describe(manifest.classes), file=sys.stderr)
+            print(in_line(start.describe(manifest.classes)), file=sys.stderr)
         model = model.to(device)
         if training.precision == "int8":
             train_in_int8(model)

@@ -22,6 +22,7 @@ from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import make_folder
 from dualpath.hardware import Precision
 from dualpath.settings import check_fields, check_workers
+from dualpath.terminal import in_line
 from dualpath.video.protocols import ViewsConfig
 
 SPLITS = ("auto", "train", "val", "test", "all")
@@ -174,7 +175,7 @@ def worth_data(asked: Judged) -> tuple[Worth, Path]:
 
 def _tell_balance(evaluation: Evaluation) -> None:
     if sentence := evaluation.out_of_balance():
-        print(f"warning: {sentence}", file=sys.stderr)
+        print(f"warning: {in_line(sentence)}", file=sys.stderr)
 
 
 def _with_known(videos: Sequence[Video], known: Known) -> tuple[tuple[Video, ...], dict[int, str]]:

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.methods.base import FrameModel, FrameModelConfig
 from dualpath.nn.adapters import Adapter
 from dualpath.nn.backbone import Backbone
@@ -71,7 +71,7 @@ class AimConfig(FrameModelConfig):
         super().check_clip(num_frames)
         if num_frames > self.max_frames:
             raise DualPathError(
-                f"a clip has {num_frames} frames, but the table of times has {self.max_frames} rows; "
+                f"a clip has {num_frames} frames, but the table of times has {number_of(self.max_frames, 'row')}; "
                 "raise max_frames before training or lower num_frames"
             )
 

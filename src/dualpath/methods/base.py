@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.errors import DualPathError, check_count, check_type
+from dualpath.errors import DualPathError, check_count, check_type, number_of
 from dualpath.nn.adapters import OrderedClassifier
 from dualpath.nn.backbone import Backbone
 from dualpath.settings import MOST_FRAMES, check_fields
@@ -168,7 +168,7 @@ class FrameModelConfig(FrameConfig):
         super().check_clip(num_frames)
         if num_frames < self.segments:
             raise DualPathError(
-                f"a clip has {num_frames} frames, which cannot be read in {self.segments} parts; "
+                f"a clip has {number_of(num_frames, 'frame')}, which cannot be read in {self.segments} parts; "
                 "lower num_segments or raise num_frames"
             )
 

@@ -24,7 +24,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.nn.hashing import start_hash
 from dualpath.nn.int8 import Int8Linear, make_whole
 from dualpath.nn.layer import Layer, Size
@@ -73,7 +73,7 @@ class Backbone(nn.Module, ABC):
         channels = self.vit.patch_embed.proj.in_channels
         if channels != 3:
             raise DualPathError(
-                f"backbone {name} takes pictures of {channels} channels, but frames have 3; leave in_chans at 3"
+                f"backbone {name} takes pictures of {number_of(channels, 'channel')}, but frames have 3; leave in_chans at 3"
             )
         self.pooled: int = self.vit.head_hidden_size
         self.features: int = self.vit.head.out_features if isinstance(vit.head, nn.Linear) else self.pooled

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _disable_current_modes
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 
 Grid = tuple[int, int]
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ def check_frames(num_frames: int, grid: Grid) -> None:
     cells = grid[0] * grid[1]
     if num_frames < cells or num_frames % cells:
         raise DualPathError(
-            f"{num_frames} frames do not fill framesets of {grid[0]}x{grid[1]} = {cells} frames; "
+            f"{number_of(num_frames, 'frame does|frames do')} not fill framesets of {grid[0]}x{grid[1]} = {cells} frames; "
             f"take a multiple of {cells} ({cells}, {2 * cells}, {3 * cells} ...) or another grid"
         )
 

@@ -16,7 +16,7 @@ from timm.layers.activations import GELUTanh, QuickGELU
 from timm.models._registry import is_model
 from torch import Tensor, nn
 
-from dualpath.errors import DualPathError
+from dualpath.errors import DualPathError, number_of
 from dualpath.nn.formats import CLIP, DINOV2, DINOV3, OPENCLIP, VIT, Format, is_openais
 
 # What transformers computes with where its config.json says nothing: by model_type, activation and epsilon.
@@ -114,10 +114,10 @@ def compare(sidecar: Sidecar, model: nn.Module, *, path: Path, name: str) -> lis
     vit: Any = model
     block, notes = vit.blocks[0], []
     heads = getattr(getattr(block, "attn", None), "num_heads", None)
-    if None not in (sidecar.heads, heads) and sidecar.heads != heads:
+    if sidecar.heads is not None and heads is not None and sidecar.heads != heads:
         raise DualPathError(
-            f"{path} is not for {name}: by {sidecar.source} its attention has {sidecar.heads} heads, not {heads}; "
-            "give a file of this architecture"
+            f"{path} is not for {name}: by {sidecar.source} its attention has {number_of(sidecar.heads, 'head')}, not "
+            f"{heads}; give a file of this architecture"
         )
     theirs, ours = _GELUS.get(sidecar.act or "", sidecar.act), _activation(block)
     if None not in (theirs, ours) and theirs != ours:

@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dualpath.errors import DualPathError
+from dualpath.terminal import in_line
 
 # What the owners of formats call the file in a folder, the best first.
 _IN_FOLDER = (
@@ -153,7 +154,7 @@ def _unwrap(held: Any, path: Path) -> dict[str, Tensor]:
     inner = [name for name in _WRAPPERS if isinstance(held.get(name), dict) and held[name]]
     if inner:
         if len(inner) > 1:
-            print(f"{path} holds {', '.join(inner)}: {inner[0]} is read", file=sys.stderr)
+            print(in_line(f"{path} holds {', '.join(inner)}: {inner[0]} is read"), file=sys.stderr)
         return _unwrap(held[inner[0]], path)
     state = {name: value for name, value in held.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not state:

@@ -28,6 +28,7 @@ from dualpath.errors import DualPathError
 from dualpath.nn.formats import FORMATS, OPENCLIP, Format, assemble
 from dualpath.nn.sidecar import compare, find_sidecar
 from dualpath.nn.tensorfiles import first_line, read_state
+from dualpath.terminal import in_line
 
 __all__ = ["load_weights", "read_state"]
 
@@ -84,7 +85,7 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
     else:
         model.load_state_dict(state)
     for note in notes:
-        print(f"{path}: {note}", file=sys.stderr)
+        print(in_line(f"{path}: {note}"), file=sys.stderr)
 
 
 class _Misfit(Exception):

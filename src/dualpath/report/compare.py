@@ -15,6 +15,7 @@ from rich.table import Table
 
 from dualpath.engine.compare import Comparison
 from dualpath.engine.one_run import RunResult
+from dualpath.errors import number_of
 from dualpath.files import write_whole
 from dualpath.markdown import escaped, fenced, table
 from dualpath.report.curves import wilson
@@ -195,7 +196,7 @@ def markdown(comparison: Comparison, rows: Sequence[Row], *, command: str) -> st
         tables.append(table(fold_heads(comparison), [fold_cells(row) for row in rows], words=1))
     unequal = "\n".join(f"- {escaped(remark)}" for remark in remarks(comparison, rows))
     joined = "\n\n".join(tables)
-    return f"""# {len(rows)} entries compared on {escaped(comparison.data.name)}
+    return f"""# {number_of(len(rows), "entry|entries")} compared on {escaped(comparison.data.name)}
 
 {fenced(command)}
 

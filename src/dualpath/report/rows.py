@@ -207,9 +207,9 @@ def remarks(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
 
 def _on_spread(comparison: Comparison, rows: Sequence[Row]) -> str:
     fewest, most = (edge(run.videos for run in rows[0].runs) for edge in (min, max))
-    videos = str(most) if fewest == most else f"{fewest} to {most}"
+    videos = number_of(most, "video") if fewest == most else f"{fewest} to {most} videos"
     reach = max((high - low) / 2 for low, high in (wilson(run.right, run.videos) for row in rows for run in row.runs))
-    single = f"the 95 % interval of a single accuracy on {videos} videos is up to {100 * reach:.1f} points to either side"
+    single = f"the 95 % interval of a single accuracy on {videos} is up to {100 * reach:.1f} points to either side"
     if len(comparison.seeds) == 1:
         return f"One seed: there is no spread to judge differences by; {single}."
     return f"± is the sample standard deviation over {len(comparison.seeds)} seeds; {single} (compare.json has each)."

@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from dualpath.engine.paired import Interval
 from dualpath.engine.verdicts import IN_ORDER, REVERSED, SHUFFLED, ClassWorth
 from dualpath.engine.worth import ROWS, SILENCED, Worth
+from dualpath.errors import number_of
 from dualpath.report.curves import wilson
 from dualpath.report.scatter import OURS, QUIET, THEIRS
 from dualpath.terminal import in_line
@@ -86,7 +87,7 @@ def _draw_rows(axes: Any, worth: Worth) -> None:
     axes.set_ylim(len(worth.rows) - 0.45, -0.9)
     axes.set_xlim(0, RIGHT)
     axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel(f"top-1, % of {count} videos, with 95 % intervals", color=QUIET, loc="left")
+    axes.set_xlabel(f"top-1, % of {number_of(count, 'video')}, with 95 % intervals", color=QUIET, loc="left")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(LINE)
     axes.tick_params(axis="x", colors=QUIET, length=0)

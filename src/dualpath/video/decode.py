@@ -104,7 +104,7 @@ def _probe_file(path: str | Path, *, losses: list[str] | None) -> VideoInfo:
         # A header may lie harmlessly (HMDB51 counts one too many): only missing bytes make a file truncated.
         if past_end and listed - total > max(2, 0.05 * listed):
             found = f"only {total}" if total else "none"
-            told = f"its index lists {listed} frames but {found} can be read"
+            told = f"its index lists {number_of(listed, 'frame')} but {found} can be read"
             if losses is None or not total:
                 raise VideoError(path, f"is truncated: {told}")
             losses.append(told)

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float64, UInt8
 
-from dualpath.errors import DualPathError, VideoError
+from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import temporary_beside
 from dualpath.settings import MOST_PIXELS, check_fields
 from dualpath.video.decode import probe, read_frames
@@ -233,8 +233,10 @@ def _checked(source: str | Path, written: Path, told: _Draft, *, crf: int) -> En
     except VideoError as problem:
         raise VideoError(source, f"could not be written once more: the new file {problem.reason}") from problem
     if (info.num_frames, info.width, info.height, info.rotation) != (count, width, height, 0):
-        new = f"{info.num_frames} frames of {info.width}x{info.height}"
-        raise VideoError(source, f"could not be written once more: {count} frames of {width}x{height} became {new}")
+        new = f"{number_of(info.num_frames, 'frame')} of {info.width}x{info.height}"
+        raise VideoError(
+            source, f"could not be written once more: {number_of(count, 'frame')} of {width}x{height} became {new}"
+        )
     # Noise at a crf of 18 is off by some 6 levels a pixel; a wrong, green or shifted picture by far more.
     most = 16 if crf <= 28 else 40
     for name, wanted, frame in (("first", told.first, clip.frames[0]), ("last", told.last, clip.frames[1])):

@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image
 
-from dualpath.errors import VideoError, blaming
+from dualpath.errors import VideoError, blaming, number_of
 from dualpath.video.decoding.container import damage, index_ends_past_file, opened, packets
 from dualpath.video.decoding.frame_folder import list_pictures, picture_size, read_pictures
 from dualpath.video.decoding.pictures import orientation, to_rgb
@@ -102,8 +102,8 @@ class Inspection:
         """Why this file cannot be used; None if it can."""
         if self.error is None:
             return None
-        listed = f" of {self.listed_frames}" if self.listed_frames else ""
-        return f"breaks off: only {self.num_frames}{listed} frames could be decoded ({self.error})"
+        of_listed = f"{self.num_frames} of {number_of(self.listed_frames, 'frame')}" if self.listed_frames else None
+        return f"breaks off: only {of_listed or number_of(self.num_frames, 'frame')} could be decoded ({self.error})"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, without the pictures."""
@@ -138,7 +138,7 @@ def _inspect_file(path: str | Path, *, losses: list[str] | None) -> Inspection:
             seen.look_at(frame)
         if past_end and listed - seen.packets > max(2, 0.05 * listed):  # as `probe` judges
             found = f"only {seen.packets}" if seen.packets else "none"
-            told = f"its index lists {listed} frames but {found} can be read"
+            told = f"its index lists {number_of(listed, 'frame')} but {found} can be read"
             if losses is None or not seen.packets:
                 raise VideoError(path, f"is truncated: {told}")
             losses.insert(0, told)

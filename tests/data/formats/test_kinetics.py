@@ -90,6 +90,7 @@ def change(root, line: str, name: str = "train") -> None:
     ("line", "expected"),
     [
         ("zumba,aaaaaaaaaa9,1", "train.csv line 7 has 3 fields, the header has 6"),
+        ("zumba", "train.csv line 7 has 1 field, the header has 6"),
         (
             "zumba,aaaaaaaaaa4,7,17,train,0",
             "train.csv line 7 repeats aaaaaaaaaa4_000007_000017 of train.csv line 5; remove one of the two lines",
@@ -178,7 +179,7 @@ def test_no_video_is_there(tmp_path):
     touch(tmp_path, "videos/other.mp4")
     assert problems(tmp_path) == (
         "none of the 7 videos of test.csv, train.csv, validate.csv is there: looked for aaaaaaaaaa1_000010_000020.* and the "
-        f"others in {tmp_path} and all folders below, which hold 1 other videos; put or link the videos there, or give the "
+        f"others in {tmp_path} and all folders below, which hold 1 other video; put or link the videos there, or give the "
         "folder that holds both lists and videos",
     )
 

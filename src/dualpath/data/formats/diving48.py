@@ -19,6 +19,7 @@ from pathlib import Path
 from dualpath.data.formats.base import UNUSABLE, Format, Found, Given, Split
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_json, short, whole
+from dualpath.errors import number_of
 
 OFFICIAL: dict[int, dict[Split, int]] = {1: {"train": 15_943, "test": 2_096}, 2: {"train": 15_027, "test": 1_970}}
 """Entries of the files at svcl.ucsd.edu/projects/resound, by version."""
@@ -66,7 +67,7 @@ def _read(given: Given, *, version: int) -> Found:
     if found.classes is None:
         return found
     if len(found.classes) != CLASSES:
-        found.warnings.append(f"{VOCAB} names {len(found.classes)} classes; Diving48 has {CLASSES}")
+        found.warnings.append(f"{VOCAB} names {number_of(len(found.classes), 'class|classes')}; Diving48 has {CLASSES}")
     listings: list[Listing] = []
     for split, paths in lists.items():
         listings += _from_list(paths[0], found, split, found.classes)

@@ -12,6 +12,7 @@ from pathlib import Path
 from dualpath.data.formats.base import Format, Found, Given, Split, stem
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_lines, short
+from dualpath.errors import number_of
 
 OFFICIAL: dict[Split, int] = {"train": 51 * 70, "test": 51 * 30}
 """70 training and 30 test videos a class in each split: section 3.1 of the paper; 6,766 in all, counted in the files."""
@@ -37,7 +38,7 @@ def _read(given: Given) -> Found:
         return found
     found.classes = tuple(sorted(files))
     if len(files) != CLASSES:
-        found.warnings.append(f"there are split files for {len(files)} actions; HMDB51 has {CLASSES}")
+        found.warnings.append(f"there are split files for {number_of(len(files), 'action')}; HMDB51 has {CLASSES}")
     listings: list[Listing] = []
     spare: list[str] = []
     lists: list[Path] = []

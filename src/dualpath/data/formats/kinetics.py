@@ -17,6 +17,7 @@ from pathlib import Path
 from dualpath.data.formats.base import SPLIT_NAMES, UNUSABLE, Format, Found, Given, Split
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_head, read_json, read_records, seconds, short
+from dualpath.errors import number_of
 
 SPLITS: dict[str, Split] = {**SPLIT_NAMES, "validate": "val"}
 OFFICIAL: dict[Split, int] = {"train": 246_535, "val": 19_907, "test": 38_686}
@@ -71,7 +72,7 @@ def _read(given: Given) -> Found:
         found.problems.append(f"{where} has the class '{label}', which the training list does not have")
     found.classes = tuple(classes) or None
     if classes and len(classes) not in CLASSES:
-        found.warnings.append(f"the lists name {len(classes)} classes; Kinetics has 400, 600 or 700")
+        found.warnings.append(f"the lists name {number_of(len(classes), 'class|classes')}; Kinetics has 400, 600 or 700")
     official = OFFICIAL if len(classes) == 400 else None
     return settle(found, given, listings, lists=lists, official=official)
 
@@ -88,7 +89,7 @@ def _from_csv(path: Path, found: Found) -> Iterator[Listing]:
     for line, cells in records[1:]:
         where = f"{path.name} line {line}"
         if len(cells) != len(header):
-            found.problems.append(f"{where} has {len(cells)} fields, the header has {len(header)}")
+            found.problems.append(f"{where} has {number_of(len(cells), 'field')}, the header has {len(header)}")
             continue
         values = dict(zip(header, cells, strict=True))
         label = values.get("label") or None

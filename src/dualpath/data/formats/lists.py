@@ -23,6 +23,7 @@ from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.table import COLUMNS, OWN, column_name
 from dualpath.data.formats.text import read_head, read_lines, short, whole
 from dualpath.data.formats.ucf101 import LIST as UCF101
+from dualpath.errors import number_of
 
 _WORD = re.compile(r"(?:^|(?<=[^a-z]))(training|train|validation|valid|val|test)(?=$|[^a-z]|list)")
 _SUFFIXES = (".txt", ".csv", ".list", ".lst")
@@ -160,7 +161,9 @@ def _read_names(given: Given, found: Found) -> tuple[str, ...] | None:
     if lines and all(numbered):
         pairs = [(int(match[1]), match[2].strip()) for match in numbered if match]
         if [number for number, _ in pairs] not in (list(range(len(pairs))), list(range(1, len(pairs) + 1))):
-            found.problems.append(f"{files[0].name} does not number its {len(pairs)} classes one after another")
+            found.problems.append(
+                f"{files[0].name} does not number its {number_of(len(pairs), 'class|classes')} one after another"
+            )
             return None
         lines = [name for _, name in pairs]
     if len(set(lines)) < len(lines):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dualpath.data.formats.archives import how_to_unpack, is_archive
 from dualpath.data.formats.base import VIDEO_SUFFIXES, Found, Given, Row, Split, Tally, is_folder, stem, suffix
+from dualpath.errors import number_of
 from dualpath.video.decoding.frame_folder import PICTURES
 
 _PEEK = 64
@@ -200,8 +201,8 @@ def _tell_missing(found: Found, given: Given, listings: Sequence[Listing], shelf
     elif labelled and not found.rows:
         told = "; ".join(packed) or "put or link the videos there, or give the folder that holds both lists and videos"
         found.problems.append(
-            f"none of the {len(labelled):,} videos of {names} is there: looked for {labelled[0].stems[0]}.* and the "
-            f"others in {given.root} and all folders below, which hold {len(shelf.names):,} other videos; {told}"
+            f"none of the {number_of(len(labelled), 'video')} of {names} is there: looked for {labelled[0].stems[0]}.* and the "
+            f"others in {given.root} and all folders below, which hold {number_of(len(shelf.names), 'other video')}; {told}"
         )
     else:
         for split, tally in found.listed.items():

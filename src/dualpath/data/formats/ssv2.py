@@ -68,7 +68,9 @@ def _read(given: Given) -> Found:
         return found
     found.classes = tuple(sorted(indices, key=indices.__getitem__))
     if len(indices) != CLASSES:
-        found.warnings.append(f"{files['labels'][0].name} names {len(indices)} classes; Something-Something V2 has {CLASSES}")
+        found.warnings.append(
+            f"{files['labels'][0].name} names {number_of(len(indices), 'class|classes')}; Something-Something V2 has {CLASSES}"
+        )
     answers = _read_answers(files["answers"][0], found, indices) if "answers" in files else {}
     listings: list[Listing] = []
     for word, path in lists.items():
@@ -102,7 +104,9 @@ def _read_labels(path: Path, found: Found) -> dict[str, int] | None:
     elif sorted(number for number in indices.values() if number is not None) == list(range(1, len(table) + 1)):
         found.problems.append(f"{path.name} counts the classes from 1 to {len(table)}; they must count from 0")
     elif sorted(number for number in indices.values() if number is not None) != list(range(len(table))):
-        found.problems.append(f"{path.name} does not number its {len(table)} classes from 0 to {len(table) - 1}, each once")
+        found.problems.append(
+            f"{path.name} does not number its {number_of(len(table), 'class|classes')} from 0 to {len(table) - 1}, each once"
+        )
     else:
         return {name: number for name, number in indices.items() if number is not None}
     return None

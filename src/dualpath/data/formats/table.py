@@ -16,6 +16,7 @@ from typing import Any
 
 from dualpath.data.formats.base import HOW_TO_LAY_OUT, SPLIT_NAMES, UNUSABLE, Format, Found, Given, Row, Tell, visible
 from dualpath.data.formats.text import MOST, Nested, read_head, read_json_lines, read_records, short, whole
+from dualpath.errors import number_of
 
 # fmt: off
 COLUMNS = {  # what a column means: the names it may have, of which a table has one
@@ -71,7 +72,9 @@ def read_table(table: Path, found: Found | None = None, progress: Tell = lambda 
         if number % TOLD_ROWS == 0 or number == len(records) - 1 > TOLD_ROWS:
             progress(number, len(records) - 1)
         if len(cells) > len(header):
-            problem = f"has {len(cells)} fields, the header has {len(header)}; put quotes around a label with a comma"
+            problem = (
+                f"has {number_of(len(cells), 'field')}, the header has {len(header)}; put quotes around a label with a comma"
+            )
             row = None
         else:
             values = {use: cells[at] if at < len(cells) else "" for use, at in columns.items()}

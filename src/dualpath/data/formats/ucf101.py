@@ -15,6 +15,7 @@ from pathlib import Path
 from dualpath.data.formats.base import UNUSABLE, Format, Found, Given, Split, stem
 from dualpath.data.formats.shelf import Listing, settle
 from dualpath.data.formats.text import read_lines, short, whole
+from dualpath.errors import number_of
 
 OFFICIAL: dict[int, dict[Split, int]] = {
     1: {"train": 9537, "test": 3783},
@@ -54,7 +55,7 @@ def _read(given: Given) -> Found:
         return found
     found.classes = tuple(indices)
     if len(indices) != CLASSES:
-        found.warnings.append(f"{classes[0].name} names {len(indices)} classes; UCF101 has {CLASSES}")
+        found.warnings.append(f"{classes[0].name} names {number_of(len(indices), 'class|classes')}; UCF101 has {CLASSES}")
     listings: list[Listing] = []
     for split, files in paths.items():
         for path in files[:1]:
@@ -80,7 +81,9 @@ def _read_classes(path: Path, found: Found) -> dict[str, int] | None:
         found.problems.append(f"{path.name} counts the classes from 0; UCF101's counts them from 1")
         return None
     if sorted(numbers.values()) != list(range(1, len(numbers) + 1)):
-        found.problems.append(f"{path.name} does not number its {len(numbers)} classes from 1 to {len(numbers)}, each once")
+        found.problems.append(
+            f"{path.name} does not number its {number_of(len(numbers), 'class|classes')} from 1 to {len(numbers)}, each once"
+        )
         return None
     return dict(sorted(numbers.items(), key=lambda item: item[1]))
 

@@ -38,7 +38,8 @@ def check_table(check: Check) -> str:
         if any(told["videos"][split].values()):
             few, many = min(classes.values()), max(classes.values())
             table.add_row(
-                f"usable in {split}", f"{sum(classes.values()):,} of {len(classes)} classes, {few:,} to {many:,} a class"
+                f"usable in {split}",
+                f"{sum(classes.values()):,} of {number_of(len(classes), 'class|classes')}, {few:,} to {many:,} a class",
             )
     table.add_row("decoded frames", f"{told['frames']:,}")
     for name, key, unit in (("length", "length_s", " s"), ("frames a video", "frames_a_video", ""), ("rate", "fps", " fps")):

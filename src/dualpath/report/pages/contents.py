@@ -9,6 +9,7 @@ from typing import Any
 
 from dualpath.engine.baseline import describe_baseline
 from dualpath.engine.evaluate import Evaluation
+from dualpath.errors import number_of
 from dualpath.report.curves import duration
 from dualpath.report.pages.sources import Source
 
@@ -71,7 +72,7 @@ def _model(source: Source) -> str:
     clip = _part(source.model, "sampling").get("num_frames") or settings.get("num_frames")
     size = _part(source.model, "preprocessing").get("size")
     told = f"{title(source.method)} on {name}" if source.method and name else title(source.method) if source.method else MISSING
-    clips = f", clips of {clip} frames" if clip else ""
+    clips = f", clips of {number_of(clip, 'frame')}" if clip else ""
     return told + clips + (f" of {size}x{size} pixels" if clips and size else "")
 
 
