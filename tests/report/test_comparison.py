@@ -19,7 +19,7 @@ from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.entries import make_entries
 from dualpath.engine.one_run import RunResult
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig
-from dualpath.report.compare import HEADS, as_json, cells, comparison_table, fold_cells, three, write_comparison
+from dualpath.report.compare import HEADS, as_json, cells, comparison_table, fold_tables, three, write_comparison
 from dualpath.report.rows import make_rows, protocol, remarks
 from dualpath.report.scatter import Point, draw, make_figure, short
 from dualpath.video.protocols import ViewsConfig
@@ -96,7 +96,8 @@ def test_folds_count_alike_within_a_seed() -> None:
     assert (row.lowest, row.highest) == pytest.approx((0.6, 0.75))
     assert row.folds == {1: (0.8, 0.9), 3: (0.4, 0.6)}
     assert cells(row)[3] == "67.5 ± 10.6 %"
-    assert fold_cells(row) == ["dualpath", "85.0 ± 7.1 %", "50.0 ± 14.1 %", "67.5 ± 10.6 %"]
+    by_split = ["dualpath", "85.0 ± 7.1 %", "50.0 ± 14.1 %", "67.5 ± 10.6 %"]
+    assert fold_tables(both, [row]) == [(["top-1 by split", "split 1", "split 3", "mean"], [by_split])]
     told = as_json(both, [row], command="")
     assert (told["folds"], told["data"]["videos"]) == ([1, 3], {"1": counts[1], "3": counts[3]})
     (entry,) = told["entries"]
@@ -108,6 +109,15 @@ def test_folds_count_alike_within_a_seed() -> None:
     above = dict(protocol(both, [row]))
     assert above["data"] == "/data/moves: split 1 with 100 train, 50 test; split 3 with 140 train, 10 test videos of 10 classes"
     assert above["accuracy"].startswith("mean over the official splits 1, 3 (50, 10 test videos), segment-16")
+    alike = replace(both, results={"dualpath": tuple(replace(run, mean_class=run.top1) for run in runs)})
+    assert len(fold_tables(alike, make_rows(alike))) == 1  # nothing to tell
+    uneven = replace(both, results={"dualpath": tuple(replace(run, mean_class=run.top1 / 2) for run in runs)})
+    heads, (halves,) = fold_tables(uneven, make_rows(uneven))[1]
+    assert heads[0] == "mean per class by split"
+    assert halves == ["dualpath", "42.5 ± 3.5 %", "25.0 ± 7.1 %", "33.8 ± 5.3 %"]
+    assert all(text in comparison_table(uneven) for text in ("mean per class by split", "42.5 ± 3.5 %"))
+    (entry,) = as_json(uneven, make_rows(uneven), command="")["entries"]
+    assert entry["mean_class_accuracy_of_folds"]["1"]["mean"] == pytest.approx(0.425)
     lost = replace(both, results={"dualpath": (replace(runs[0], undecodable=2, shared_clips=True), *runs[1:])})
     said = remarks(lost, make_rows(lost))
     assert "Up to 2 videos of a split could not be decoded and counted as wrong, for every entry." in said

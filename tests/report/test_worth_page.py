@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 from PIL import Image
 
@@ -17,7 +19,15 @@ from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.paired import Interval
 from dualpath.engine.worth import ORDERS, ROWS, Worth
 from dualpath.report.worth import as_csv, as_json, class_cells, markdown, row_cells, worth_table, write_worth
-from dualpath.report.worth_picture import LONGEST_NAME, MOST_CLASSES, choose_classes, make_figure, points, short_name
+from dualpath.report.worth_picture import (
+    LONGEST_NAME,
+    MOST_CLASSES,
+    choose_classes,
+    draw_worth,
+    make_figure,
+    points,
+    short_name,
+)
 
 CLASSES = ("opens", "red [thing]", "$5|10", "none")
 COUNT = 20
@@ -180,4 +190,22 @@ def test_many_classes_are_shown_from_both_ends() -> None:
     below = make_figure(worth).axes[1]
     assert "40 of 100: order is worth most" in below.get_title(loc="left")
     assert all(len(text.get_text()) <= LONGEST_NAME for text in below.get_yticklabels())
-    assert short_name("a" * 60) == "a" * 43 + "…"
+    assert short_name("a" * 50 + "b" * 50) == f"{'a' * 21}…{'b' * 21}"
+    assert short_name("手" * 22) == "手" * 22
+    assert short_name("手" * 40) == f"{'手' * 10}…{'手' * 10}"
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_no_font_has_are_no_warning(worth: Worth) -> None:
+    plain = replace(worth.in_order, classes=("opens", "手を振る", "دوران", "none"))
+    assert draw_worth(Worth({**worth.rows, "in_order": plain})).startswith(b"\x89PNG")
+
+
+def test_the_picture_tells_the_mean_per_class_where_it_is_another(worth: Worth) -> None:
+    assert "diamonds" not in make_figure(worth).axes[0].get_xlabel()
+    labels = [0] * 30 + [1] * 10
+    rows = {row: evaluation(CLASSES, labels, [0] * 40) for row in ROWS}
+    above = make_figure(Worth(rows)).axes[0]
+    assert "diamonds: mean per class" in above.get_xlabel()
+    (diamonds,) = [one for one in above.collections if isinstance(one, PathCollection)]
+    assert diamonds.get_offsets().tolist() == [[50.0, float(row)] for row in range(len(ROWS))]

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 from PIL import Image
 
+OTHER_SCRIPTS = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Noto Sans CJK TC", "Source Han Sans", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "Droid Sans Fallback", "IPAexGothic", "NanumGothic", "Hiragino Sans", "PingFang SC",
+    "Apple SD Gothic Neo", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Noto Sans Devanagari", "Noto Sans Thai",
+    "Arial Unicode MS", "Nirmala UI", "Unifont",
+)  # fmt: skip
+"""Families whose letters matplotlib's own font lacks, as systems ship them."""
 INK, QUIET, LINE = "#1b1f24", "#5b6470", "#dfe2e6"
 
 
@@ -30,17 +40,18 @@ class Canvas:
     ) -> None:
         """Words whose baseline is at y, `size` pixels high; nothing in them is a formula."""
         # 1 pixel is 0.72 points at 100 dots an inch.
-        self.figure.text(
-            x / self.width,
-            1 - y / self.height,
-            _plain(words),
-            fontsize=0.72 * size,
-            color=color,
-            fontweight=weight,
-            ha=ha,
-            va="baseline",
-            parse_math=False,
-        )
+        with all_letters():
+            self.figure.text(
+                x / self.width,
+                1 - y / self.height,
+                _plain(words),
+                fontsize=0.72 * size,
+                color=color,
+                fontweight=weight,
+                ha=ha,
+                va="baseline",
+                parse_math=False,
+            )
 
     def shortened(self, words: str, room: int, *, size: int, weight: str = "normal") -> str:
         """The words, or so much of their beginning and their end that they are at most `room` pixels wide."""
@@ -56,8 +67,8 @@ class Canvas:
         return kept
 
     def _width(self, words: str, *, size: int, weight: str) -> float:
-        text = Text(0, 0, words, fontsize=0.72 * size, fontweight=weight, figure=self.figure, parse_math=False)
-        with _quiet():
+        with all_letters():
+            text = Text(0, 0, words, fontsize=0.72 * size, fontweight=weight, figure=self.figure, parse_math=False)
             return text.get_window_extent(self._agg.get_renderer()).width
 
     def picture(self, left: int, top: int, side: int, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -79,7 +90,7 @@ class Canvas:
 
     def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
         """What has been drawn."""
-        with _quiet():
+        with all_letters():
             self._agg.draw()
         return np.asarray(self._agg.buffer_rgba())[..., :3].copy()
 
@@ -107,8 +118,15 @@ def _plain(words: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Letters that the font lacks become boxes; nobody needs to be warned of that."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        yield
+def all_letters() -> Iterator[None]:
+    """Words in every script that this machine has a font for; other letters become boxes, which nobody needs a warning of."""
+    installed = set(fontManager.get_font_names())
+    families = ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in installed)]
+    with warnings.catch_warnings(), rc_context({"font.family": families}):
+        warnings.filterwarnings("ignore", message="Glyph .* missing|Matplotlib currently does not support")
+        log = logging.getLogger("matplotlib.font_manager")  # tells that a family has no bold letters
+        log.disabled, before = True, log.disabled
+        try:
+            yield
+        finally:
+            log.disabled = before

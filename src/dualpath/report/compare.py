@@ -106,10 +106,10 @@ def _entry_json(row: Row) -> dict[str, Any]:
 
 def _folds_json(row: Row) -> dict[str, Any]:
     """What the accuracies of the seeds are the means of."""
-    return {
-        "top1_of_seeds": list(row.seeds),
-        "top1_of_folds": {str(fold): over_seeds(shares) for fold, shares in row.folds.items()},
-    }
+    top1, means = (
+        {str(fold): over_seeds(shares) for fold, shares in folds.items()} for folds in (row.folds, row.mean_class_folds)
+    )
+    return {"top1_of_seeds": list(row.seeds), "top1_of_folds": top1, "mean_class_accuracy_of_folds": means or None}
 
 
 def _run_json(run: RunResult) -> dict[str, Any]:
@@ -155,14 +155,21 @@ def cells(row: Row, *, long: bool = False) -> list[str]:
     ]
 
 
-def fold_cells(row: Row) -> list[str]:
-    """A row's accuracy on each fold and their mean, behind its label."""
-    return [row.entry.label, *map(_per_cent, row.folds.values()), _per_cent(row.seeds)]
-
-
-def fold_heads(comparison: Comparison) -> list[str]:
-    """What `fold_cells` stand under."""
-    return ["top-1 by split", *(f"split {fold}" for fold in comparison.folds), "mean"]
+def fold_tables(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[list[str], list[list[str]]]]:
+    """Heads and cells of the accuracies on each fold and their mean: top-1, and the mean per class where it is another."""
+    if not comparison.folds:
+        return []
+    cells = [[*map(_per_cent, row.folds.values()), _per_cent(row.seeds)] for row in rows]
+    means = [[*map(_per_cent, row.mean_class_folds.values()), _per_cent(row.mean_class or row.seeds)] for row in rows]
+    if not all(row.mean_class for row in rows) or means == cells:
+        means = []
+    names = [row.entry.label for row in rows]
+    return [
+        ([f"{what} by split", *(f"split {fold}" for fold in comparison.folds), "mean"],
+         [[name, *line] for name, line in zip(names, lines, strict=True)])
+        for what, lines in (("top-1", cells), ("mean per class", means))
+        if lines
+    ]  # fmt: skip
 
 
 def _per_cent(shares: Sequence[float]) -> str:
@@ -179,10 +186,10 @@ def comparison_table(comparison: Comparison) -> str:
     console = Console(file=io.StringIO(), width=200, markup=False, emoji=False)
     console.print("\n".join(f"{name:<9} {words}" for name, words in protocol(comparison, rows)), highlight=False, markup=False)
     console.print(shown)
-    if comparison.folds:
-        by_fold = Table(*fold_heads(comparison))
-        for row in rows:
-            by_fold.add_row(*fold_cells(row))
+    for heads, lines in fold_tables(comparison, rows):
+        by_fold = Table(*heads)
+        for line in lines:
+            by_fold.add_row(*line)
         console.print(by_fold)
     console.print("\n".join(remarks(comparison, rows)), highlight=False, markup=False, soft_wrap=True)
     return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
@@ -192,8 +199,7 @@ def markdown(comparison: Comparison, rows: Sequence[Row], *, command: str) -> st
     """The page: command, protocol, table, picture, what is unequal."""
     facts = "\n".join(f"- **{name}**: {escaped(words)}" for name, words in protocol(comparison, rows))
     tables = [table(HEADS, [cells(row, long=True) for row in rows], words=2)]
-    if comparison.folds:
-        tables.append(table(fold_heads(comparison), [fold_cells(row) for row in rows], words=1))
+    tables += [table(heads, lines, words=1) for heads, lines in fold_tables(comparison, rows)]
     unequal = "\n".join(f"- {escaped(remark)}" for remark in remarks(comparison, rows))
     joined = "\n\n".join(tables)
     return f"""# {number_of(len(rows), "entry|entries")} compared on {escaped(comparison.data.name)}

@@ -35,6 +35,7 @@ class Row:
         top1, spread: mean and sample standard deviation (n - 1) of those of the seeds; no spread with one seed.
         lowest, highest: of those of the seeds.
         mean_class: of each seed, as `seeds`, the mean of the classes' accuracies; none where a run does not know it.
+        mean_class_folds: of each fold, as `folds`; none where a run does not know it.
         gmacs: of one view; those of a video are `views` times as many.
         measured: median over the runs of each measured figure, None where a run does not know it.
     """
@@ -50,6 +51,7 @@ class Row:
     lowest: float
     highest: float
     mean_class: tuple[float, ...]
+    mean_class_folds: dict[int, tuple[float, ...]]
     gmacs: float
     measured: dict[str, float | None]
 
@@ -75,12 +77,13 @@ def make_rows(comparison: Comparison) -> list[Row]:
                 runs=runs,
                 views=entry.config.views.num_clips * entry.config.views.num_crops,
                 seeds=shares,
-                folds={fold: tuple(run.top1 for run in runs if run.fold == fold) for fold in comparison.folds},
+                folds=_by_fold(runs, "top1", comparison.folds),
                 top1=spread["mean"],
                 spread=spread["sd"],
                 lowest=spread["min"],
                 highest=spread["max"],
                 mean_class=means,
+                mean_class_folds=_by_fold(runs, "mean_class", comparison.folds) if means else {},
                 gmacs=runs[0].gmacs,
                 measured={name: None if None in values else statistics.median(values) for name, values in known.items()},
             )
@@ -95,6 +98,10 @@ def _by_seed(runs: Sequence[RunResult], key: str) -> tuple[float, ...]:
         of_seeds.setdefault(run.seed, []).append(getattr(run, key))
     known = [[share for share in shares if share is not None] for shares in of_seeds.values()]
     return tuple(map(statistics.fmean, known)) if sum(map(len, known)) == len(runs) else ()
+
+
+def _by_fold(runs: Sequence[RunResult], key: str, folds: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    return {fold: tuple(getattr(run, key) for run in runs if run.fold == fold) for fold in folds}
 
 
 class Spread(TypedDict):

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
+from dualpath.report.canvas import all_letters
 from dualpath.terminal import in_line
 
 OURS, THEIRS, QUIET = "#00639b", "#b34700", "#5b6470"
@@ -48,7 +49,8 @@ class Point:
 def draw(points: Sequence[Point], *, title: str) -> bytes:
     """The picture as a PNG."""
     out = io.BytesIO()
-    make_figure(points, title=title).savefig(out, format="png")
+    with all_letters():
+        make_figure(points, title=title).savefig(out, format="png")
     return out.getvalue()
 
 

@@ -13,11 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from rich.cells import cell_len, set_cell_size
 
 from dualpath.engine.paired import Interval
 from dualpath.engine.verdicts import IN_ORDER, REVERSED, SHUFFLED, ClassWorth
 from dualpath.engine.worth import ROWS, SILENCED, Worth
 from dualpath.errors import number_of
+from dualpath.report.canvas import all_letters
 from dualpath.report.curves import wilson
 from dualpath.report.scatter import OURS, QUIET, THEIRS
 from dualpath.terminal import in_line
@@ -29,6 +31,7 @@ HEAT = LinearSegmentedColormap.from_list("share", ["#f6f8fa", "#b9dcf0", "#0072b
 MOST_CLASSES = 40
 CLASS_INCHES, ROW_INCHES = 0.27, 0.38
 LONGEST_NAME = 44
+"""In letters; those of Chinese, Japanese and Korean are as wide as two."""
 RIGHT = 156
 """Where the bars' panel ends, in per cent: beyond 100 there is room for words."""
 
@@ -36,7 +39,8 @@ RIGHT = 156
 def draw_worth(worth: Worth) -> bytes:
     """The picture as a PNG."""
     out = io.BytesIO()
-    make_figure(worth).savefig(out, format="png")
+    with all_letters():
+        make_figure(worth).savefig(out, format="png")
     return out.getvalue()
 
 
@@ -68,6 +72,10 @@ def order_worth(one: ClassWorth) -> float:
 
 def _draw_rows(axes: Any, worth: Worth) -> None:
     count = len(worth.in_order.videos)
+    means = [100 * found.mean_class_accuracy() for found in worth.rows.values()]
+    others = [f"{mean:.1f}" != f"{100 * found.top(1):.1f}" for mean, found in zip(means, worth.rows.values(), strict=True)]
+    if any(others):
+        axes.scatter(means, range(len(means)), marker="D", s=28, facecolor="white", edgecolor=INK, linewidth=1.2, zorder=3)
     for place, row in enumerate(worth.rows):
         right = int(worth.right(row).sum())
         low, high = wilson(right, count)
@@ -87,7 +95,8 @@ def _draw_rows(axes: Any, worth: Worth) -> None:
     axes.set_ylim(len(worth.rows) - 0.45, -0.9)
     axes.set_xlim(0, RIGHT)
     axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel(f"top-1, % of {number_of(count, 'video')}, with 95 % intervals", color=QUIET, loc="left")
+    diamonds = "; diamonds: mean per class" if any(others) else ""
+    axes.set_xlabel(f"top-1, % of {number_of(count, 'video')}, with 95 % intervals{diamonds}", color=QUIET, loc="left")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(LINE)
     axes.tick_params(axis="x", colors=QUIET, length=0)
@@ -133,7 +142,9 @@ def points(loss: Interval) -> str:
 
 
 def short_name(name: str) -> str:
-    """A class's name as it fits beside the picture, in one line, with no sign that matplotlib takes for mathematics."""
+    """A class's name as it fits beside the picture, both its ends in one line; nothing in it is mathematics to matplotlib."""
     name = in_line(name)
-    cut = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
-    return cut.replace("$", r"\$")
+    if cell_len(name) > LONGEST_NAME:
+        start, end = (set_cell_size(part, LONGEST_NAME // 2 - 1).strip() for part in (name, name[::-1]))
+        name = f"{start}…{end[::-1]}"
+    return name.replace("$", r"\$")
