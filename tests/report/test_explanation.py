@@ -19,6 +19,7 @@ from PIL import Image
 
 from dualpath.engine.explanation import Explanation, PathMap
 from dualpath.errors import DualPathError
+from dualpath.report.canvas import Canvas
 from dualpath.report.maps import explanation as files
 from dualpath.report.maps.description import describe, fullest, predicted_and_explained
 from dualpath.report.maps.explanation import FILES, as_arrays, write_explanation
@@ -367,6 +368,18 @@ def test_the_heading_says_what_the_maps_speak_of() -> None:
     )
     assert predicted_and_explained(made(flat(1), count=1, kind="attention"))[1].startswith("attention in the last block")
     assert "appears" not in describe(made(flat(1), count=1, kind="rollout", label="appears"))
+
+
+@pytest.mark.parametrize("name", ["up", "x" * 80, "手を振る" * 20, "a “quoted” name " * 5])
+def test_a_long_name_does_not_hide_what_stands_behind_it(name: str) -> None:
+    canvas = Canvas(1000, 100)
+    words = f"explained “{name}”, score 0.13: what speaks for it (relevance)"
+    told = canvas.shortened_name(words, 560, size=14)
+    assert told.startswith("explained “")
+    assert told.endswith("”, score 0.13: what speaks for it (relevance)")
+    assert canvas.shortened(told, 560, size=14) == told  # it fits
+    assert (told == words) == (name == "up")
+    assert canvas.shortened_name("no name " * 40, 200, size=14).startswith("no name")
 
 
 def test_a_folder_with_everything(tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ WAYS: dict[str, dict[str, Any]] = {
 SEEN = [(name, way) for name in ("pictured", "demo", "check") for way in ("light", "dark", "phone")]
 SEEN += [("two", "light"), ("two", "phone"), ("many", "phone"), ("many", "print"), ("pictured", "print")]
 
+OTHER_SCRIPTS = (
+    "Turning a small object slowly around its own axis until it is upside down again.", "x" * 80,
+    "دوران اليد باتجاه عقارب الساعة", "סיבוב היד נגד כיוון השעון",
+    "手を大きく振りながらカメラに近づく動作", "한국어 동작 멀어지기", "向上移动", "up",
+)  # fmt: skip
+"""Classes with long names, and with names in other scripts."""
+
 FAULTS = """(() => {
     const faults = [];
     const say = (what, node, more) => faults.push(`${what}: "${node.textContent.trim().slice(0, 60)}" ${more}`);
@@ -55,7 +62,7 @@ FAULTS = """(() => {
             if (tops.size > 1) say('broken', parent, word[0]);
         }
     }
-    const block = 'p, li, footer, h1, h2, h3, h4, dd, pre, th, td, summary';
+    const block = 'p, li, footer, h1, h2, h3, h4, dd, pre, th, td, summary, figcaption';
     for (const [i, [a, x]] of lines.entries()) for (const [b, y] of lines.slice(0, i)) {
         const rows = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
         const gap = Math.max(a.left, b.left) - Math.min(a.right, b.right);
@@ -96,7 +103,10 @@ def pages(demo: Demo, pictured: Path, tmp_path_factory: pytest.TempPathFactory) 
     guesses = [(7 * i % 400 if i % 3 else i, 0.3 + i / 800) for i in range(400)]
     guessed(range(400), guesses, classes).write(folder / "many")
     write_report_page(folder / "many.html", read_source(folder / "many"), config=ReportConfig(2))
-    names = {name: folder / f"{name}.html" for name in ("two", "pictured", "many")}
+    odd = guessed([i % 8 for i in range(24)], [(3 * i % 8, 0.5) for i in range(24)], OTHER_SCRIPTS)
+    odd.write(folder / "odd")
+    write_report_page(folder / "odd.html", read_source(folder / "odd"), config=ReportConfig(2))
+    names = {name: folder / f"{name}.html" for name in ("two", "pictured", "many", "odd")}
     return names | {"demo": demo.folder / "report.html", "check": folder / "check" / "report.html"}
 
 
@@ -126,7 +136,7 @@ def test_a_page_as_it_is_seen(shown: Browser, pages: dict[str, Path], name: str,
 
 
 @pytest.mark.parametrize("width", [400, 1200])
-@pytest.mark.parametrize("name", ["two", "pictured", "demo", "check"])
+@pytest.mark.parametrize("name", ["two", "pictured", "odd", "demo", "check"])
 def test_words_are_whole_and_bars_wide_enough(shown: Browser, pages: dict[str, Path], name: str, width: int) -> None:
     look = shown.open(pages[name], width=width, script=FAULTS)
     assert look.overflow <= 0

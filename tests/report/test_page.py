@@ -27,6 +27,7 @@ from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
 from dualpath.report import curves
 from dualpath.report.pages import demo as page
+from dualpath.report.pages.making import breakable, command
 from dualpath.report.pictures import choose_right, choose_wrong, look, write_picture
 from dualpath.video.drawn.synthetic import CLASSES, PAIRS, render_clip, write_video
 from dualpath.video.sampling import SamplingConfig
@@ -367,3 +368,12 @@ def test_the_readme_picture(demo: Demo, tmp_path: Path) -> None:
     expected = look(demo.model, demo.found["dualpath"].videos[first].path).framesets[0]
     shown = np.asarray(Image.fromarray(pixels[62:272, 1162:1372].astype(np.uint8)).resize((128, 128)), float)
     assert np.abs(shown - expected).mean() < 12
+
+
+def test_what_is_written_from_right_to_left_stays_in_its_place() -> None:
+    assert breakable("test/דור/00005.mp4") == "<bdi>test</bdi>/<bdi><wbr>דור</bdi>/<bdi><wbr>00005.<wbr>mp4</bdi>"
+    assert breakable("left/<b>") == "left/&lt;b&gt;"
+
+
+def test_a_command_breaks_before_its_flags_alone() -> None:
+    assert command("x --a_b 'c --d' <e> -f") == "x <span>--a_b</span> &#39;c <span>--d&#39;</span> &lt;e&gt; <span>-f</span>"

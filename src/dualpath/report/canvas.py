@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,15 @@ class Canvas:
             if self._width(kept, size=size, weight=weight) <= room:
                 break
         return kept
+
+    def shortened_name(self, words: str, room: int, *, size: int) -> str:
+        """The words, with so much left out of the name that stands in “quotes” that they fit."""
+        before, _, rest = _plain(words).partition("“")
+        name, end, after = rest.rpartition("”")
+        around = math.ceil(self._width(f"{before}“”{after}", size=size, weight="normal"))
+        if not end or room - around < 6 * size:
+            return self.shortened(words, room, size=size)
+        return f"{before}“{self.shortened(name, room - around, size=size)}”{after}"
 
     def _width(self, words: str, *, size: int, weight: str) -> float:
         with all_letters():

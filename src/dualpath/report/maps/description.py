@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dualpath.engine.explanation import Explanation, PathMap
+from dualpath.terminal import in_line
 
 MOST = 0.5
 """Share of a map that the frames named first hold at least."""
@@ -76,7 +77,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
 
 
 def _quoted(name: str) -> str:
-    return f"“{name}”"
+    return f"“{in_line(name)}”"
 
 
 def _describe_path(explanation: Explanation, path: PathMap) -> str:

@@ -123,7 +123,7 @@ def _draw_still(canvas: Canvas, look: _Look, explanation: Explanation) -> None:
     draw_scale(canvas, look.width - _MARGIN - scale, top, scale)
     room = look.width - 3 * _MARGIN - scale
     for line, words in enumerate(predicted_and_explained(explanation)):
-        canvas.text(_MARGIN, top + 14 + 20 * line, canvas.shortened(words, room, size=13), size=13, color=INK)
+        canvas.text(_MARGIN, top + 14 + 20 * line, canvas.shortened_name(words, room, size=13), size=13, color=INK)
 
 
 def _caption(canvas: Canvas, look: _Look, column: int, first: str, second: str) -> None:

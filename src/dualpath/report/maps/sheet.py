@@ -146,8 +146,8 @@ def _draw_head(canvas: Canvas, explanation: Explanation) -> None:
     name = canvas.shortened(Path(explanation.video).name, room, size=19, weight="bold")
     canvas.text(_MARGIN, 38, name, size=19, weight="bold", color=INK)
     predicted, explained = predicted_and_explained(explanation)
-    canvas.text(_MARGIN, 62, canvas.shortened(predicted, room, size=14), size=14, color=INK)
-    canvas.text(_MARGIN, 82, canvas.shortened(explained, room, size=14), size=14, color=INK)
+    canvas.text(_MARGIN, 62, canvas.shortened_name(predicted, room, size=14), size=14, color=INK)
+    canvas.text(_MARGIN, 82, canvas.shortened_name(explained, room, size=14), size=14, color=INK)
     draw_scale(canvas, canvas.width - _MARGIN - scale, 22, scale)
 
 

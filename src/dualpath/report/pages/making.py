@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -30,11 +32,22 @@ _BETWEEN_WORDS = re.compile(
 
 
 def breakable(name: str) -> Markup:
-    """A name that lines break after its marks and between its words: "moves_|left/|Play|Ball", not within "left"."""
-    return Markup(_BETWEEN_WORDS.sub("<wbr>", str(escape(in_line(name)))))
+    """A name that lines break after its marks and between its words: "moves_|left/|Play|Ball", not within "left".
+
+    Names that are written from right to left, and such parts of paths, do not carry away the numbers beside them.
+    """
+    text = _BETWEEN_WORDS.sub("<wbr>", str(escape(in_line(name))))
+    if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name):
+        text = re.sub("[^/]+", r"<bdi>\g<0></bdi>", text)
+    return Markup(text)
 
 
-_ENVIRONMENT.filters["breakable"] = breakable
+def command(line: str) -> Markup:
+    """A line of a shell, which breaks between its words, not within "--flag"."""
+    return Markup(re.sub(r"(?<!\S)-\S+", r"<span>\g<0></span>", str(escape(line))))
+
+
+_ENVIRONMENT.filters |= {"breakable": breakable, "command": command, "quote": quote}
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
