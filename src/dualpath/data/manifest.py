@@ -97,7 +97,10 @@ class Video:
             if self.seconds is not None:
                 begin, stop = self.seconds
                 told = f"is listed from {begin:g} s to {'its end' if stop is None else f'{stop:g} s'}"
-                told += f", the frames {self.start} to {end - 1}" if end != UNTIMED else ""
+                if end == UNTIMED:
+                    told += f", but none of its frames ({frames}) has a time in it that could be read"
+                    raise VideoError(self.path, f"{told}; start_frame and end_frame need no times")
+                told += f", the frames {self.start} to {end - 1}"
             raise VideoError(self.path, f"{told}, but there are only {frames}")
         return replace(self, num_frames=min(end, frames) - self.start)
 

@@ -116,7 +116,7 @@ def look_at(
         if any(video.seconds is not None for video in wanted):
             from dualpath.engine.prepare import find_segments  # brings all that a training needs
 
-            wanted = find_segments(Manifest(Path(), (), tuple(wanted), "a list")).videos
+            wanted = find_segments(Manifest(Path(), (), tuple(wanted), "a list"), damaged=asked.views.damaged).videos
         found: dict[int, str] = {}
         if asked.workers > 0 or (asked.workers < 0 and len(wanted) >= MANY):
             rows = _in_workers(classifier, asked, wanted, compute, found)

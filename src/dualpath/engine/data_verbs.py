@@ -39,7 +39,7 @@ def check_files(data: Path, output: Path, config: CheckConfig, *, annotations: D
     check_folder(output)  # before a tree of many files is walked
     annotations = annotations or DataConfig()
     manifest = read_labels(data, val_fraction=0.0, format=annotations.format, fold=annotations.split, strict=False)
-    manifest = find_segments(manifest, workers=config.workers)
+    manifest = find_segments(manifest, workers=config.workers, damaged=config.damaged)
     began = time.monotonic()
     with Bar("checking", total=len({video.file for video in manifest.videos})) as bar:
 
@@ -110,7 +110,7 @@ def prepare_data(
     annotations = annotations or DataConfig()
     manifest = read_labels(data, val_fraction=0.0, format=annotations.format, fold=annotations.split)
     tell_warnings(manifest)
-    manifest = find_segments(manifest, workers=workers)
+    manifest = find_segments(manifest, workers=workers, damaged=encode.damaged)
     began = time.monotonic()
     with Bar("preparing videos", total=len(manifest.videos)) as bar:
         first: list[int] = []

@@ -160,7 +160,7 @@ def _settings(job: Job) -> RunConfig:
 
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:
     spec, views = classifier.spec, job.config.views
-    manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split)
+    manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split, damaged=views.damaged)
     videos, known = manifest.split(job.split), read_videos(job.videos)
     found = evaluate(
         classifier,

@@ -22,6 +22,7 @@ import torch
 
 from dualpath.data.checking.known import read_known
 from dualpath.data.manifest import Manifest
+from dualpath.data.scan import Taken
 from dualpath.engine.baseline import read_in_order
 from dualpath.engine.config import RunConfig, TrainConfig
 from dualpath.engine.loop import Run, split_counts
@@ -48,7 +49,7 @@ def train(
     config: RunConfig,
     *,
     resume: bool = False,
-    checked: Mapping[str, int | str] | Path | None = None,
+    checked: Mapping[str, int | str | Taken] | Path | None = None,
     kept: Path | None = None,
 ) -> dict[str, Any]:
     """Trains a model on a data set and leaves its checkpoints in `output`.

@@ -98,7 +98,7 @@ def choose_videos(asked: Judged) -> Chosen:
     classifier = load(folder, weights=asked.weights, precision=asked.precision, protocol=asked.protocol)
     spec = classifier.spec
     fold = int(split) if split in FOLDS else None
-    manifest = read_for(spec, data, format=asked.format, fold=fold)
+    manifest = read_for(spec, data, format=asked.format, fold=fold, damaged=asked.views.damaged)
     tell_warnings(manifest)
     if manifest.format == spec.format and manifest.fold != spec.fold:
         print(
