@@ -22,7 +22,7 @@ from start import prepare
 import dualpath
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.explanation import KINDS
-from dualpath.engine.machine import describe_machine
+from dualpath.hardware import describe_machine
 
 
 def main() -> None:

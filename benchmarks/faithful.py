@@ -33,9 +33,9 @@ import dualpath
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.explain import explain_clip, explain_patches
 from dualpath.engine.explanation import KINDS
-from dualpath.engine.machine import describe_machine
 from dualpath.engine.predict import VideoClassifier
 from dualpath.files import write_whole
+from dualpath.hardware import describe_machine
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.watch import unheard
 from dualpath.video.drawn.label_sets import find_label_set

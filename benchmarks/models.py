@@ -21,8 +21,9 @@ import torch
 from peers import VIDEO_MODELS
 
 from dualpath.engine.checkpoint import versions
-from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.files import write_whole
+from dualpath.hardware import pick_device
+from dualpath.nn.zoo import frozen_dtype
 from dualpath.report.speed import speed_json, speed_table
 from dualpath.speed.ceiling import describe_speed
 from dualpath.speed.turns import Candidate, measure

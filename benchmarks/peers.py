@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dualpath.engine.device import pick_device
+from dualpath.hardware import pick_device
 from dualpath.speed.products import watch
 from dualpath.speed.worker import Work
 

@@ -25,15 +25,14 @@ from torch import Tensor, nn
 from dualpath.data.clips import TestClips
 from dualpath.data.manifest import read_manifest
 from dualpath.engine.config import TrainConfig
-from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.learner import Learner, Micro
-from dualpath.engine.machine import describe_machine
 from dualpath.files import write_whole
+from dualpath.hardware import describe_machine, pick_device
 from dualpath.methods import METHODS, MethodConfig, build_model
 from dualpath.methods.linear_probe import LinearProbeConfig
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.backbone import Backbone
-from dualpath.nn.zoo import BackboneConfig, load_backbone, random_backbone
+from dualpath.nn.zoo import BackboneConfig, frozen_dtype, load_backbone, random_backbone
 from dualpath.video.sampling import SamplingConfig
 
 FRAMES = 4

@@ -22,10 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from growth import NAMES, grow, growth_markdown
 
 from dualpath.engine.checkpoint import versions
-from dualpath.engine.device import frozen_dtype, pick_device
-from dualpath.engine.machine import describe_machine
 from dualpath.files import write_whole
-from dualpath.nn.zoo import EMBEDDED
+from dualpath.hardware import describe_machine, pick_device
+from dualpath.nn.zoo import EMBEDDED, frozen_dtype
 from dualpath.speed.turns import Candidate, measure
 
 BACKBONES = {

@@ -112,7 +112,7 @@ def main() -> None:
         weights, checkpoint, clip = prepare(asked.folder or Path(temporary))
         import torch
 
-        from dualpath.engine.device import frozen_dtype
+        from dualpath.nn.zoo import frozen_dtype
 
         dtype = str(frozen_dtype(asked.precision, torch.device("cpu"))).removeprefix("torch.")
         ours = ["-m", "dualpath.cli", "predict", str(checkpoint), str(clip), "--precision", asked.precision]

@@ -108,7 +108,8 @@ def _main(words: list[str]) -> int:
         print("dualpath: a file is nested too deeply to be read; mend it or leave it out", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as problem:
-        if isinstance(problem, RuntimeError) and not re.search(r"can't allocate memory|not enough memory", str(problem)):
+        short = re.search(r"can't allocate memory|not enough memory|out of memory", str(problem))
+        if isinstance(problem, RuntimeError) and not short:
             raise
         print("dualpath: the memory does not suffice; ask for less: a smaller batch, fewer frames or views", file=sys.stderr)
         return 2

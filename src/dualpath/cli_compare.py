@@ -132,12 +132,12 @@ def bench_verb(words: Sequence[str]) -> int:
 
     from dualpath.engine.checkpoint import versions
     from dualpath.engine.config import RunConfig
-    from dualpath.engine.device import pick_device
     from dualpath.engine.entries import ask_methods, make_entries, read_entries
     from dualpath.engine.progress import Bar
     from dualpath.errors import DualPathError
     from dualpath.files import make_folder, write_whole
     from dualpath.flags import Parser, fill
+    from dualpath.hardware import pick_device
     from dualpath.methods import METHODS
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.report.speed import speed_json, speed_markdown, speed_picture, speed_table

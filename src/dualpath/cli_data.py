@@ -90,9 +90,9 @@ def _prepare(words: Sequence[str]) -> int:
 def _bench(words: Sequence[str]) -> int:
     from dualpath.engine.appetite import Demand, advise, estimate
     from dualpath.engine.bench import BenchConfig, bench_data
-    from dualpath.engine.data_verbs import cores
     from dualpath.engine.info import InfoConfig, find_costs
     from dualpath.flags import Parser, fill
+    from dualpath.hardware import cores
     from dualpath.methods import METHODS
     from dualpath.nn.zoo import BackboneConfig
     from dualpath.report.bench import bench_table

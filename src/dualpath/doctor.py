@@ -42,13 +42,12 @@ def _entry(what: str, state: str, detail: str) -> dict[str, Any]:
 def _devices() -> list[dict[str, Any]]:
     import torch
 
-    from dualpath.engine.device import has_bf16
-    from dualpath.engine.machine import matrix_units
+    from dualpath.hardware import cores, has_bf16, matrix_units
 
     cpu = torch.device("cpu")
     taken = "bf16" if has_bf16(cpu) else "fp32"
-    cores, threads = number_of(os.cpu_count() or 1, "core"), number_of(torch.get_num_threads(), "thread")
-    told = f"{cores}, {threads}, {matrix_units()}: precision auto takes {taken}"
+    threads = number_of(torch.get_num_threads(), "thread")
+    told = f"{number_of(cores(), 'core')}, {threads}, {matrix_units()}: precision auto takes {taken}"
     found = [_entry("cpu", "ok", told), _int8()]
     for index in range(torch.cuda.device_count()):
         name, memory = torch.cuda.get_device_name(index), torch.cuda.get_device_properties(index).total_memory

@@ -242,3 +242,14 @@ def test_files_that_are_not_there_cost_no_child_its_time(tmp_path: Path, monkeyp
     again = check_data(manifest, tmp_path / "out", CheckConfig(workers=1))
     assert again.read == 1
     assert "8.mp4" not in again.bad
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_name_with_a_zero_byte_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    rows = [{"path": f"{name}.mp4", "label": "ab"[i]} for i, name in enumerate("ab")]
+    for i, row in enumerate(rows):
+        write_video(tmp_path / row["path"], 20 + i)
+    text = "\n".join(json.dumps(row) for row in [*rows, {"path": "c\0.mp4", "label": "b"}])
+    (tmp_path / "labels.jsonl").write_text(text)
+    manifest = read_manifest(tmp_path / "labels.jsonl", val_fraction=0.0, strict=False)
+    assert check_data(manifest, tmp_path / "out", CheckConfig(workers=1)).bad == {"c\0.mp4": "there is no such file"}

@@ -70,7 +70,7 @@ def test_a_run_keeps_what_it_began_with(tmp_path: Path) -> None:
     one = replace(video(tmp_path / "x", "a.mp4"), num_frames=9)
     (tmp_path / "a.mp4").write_text("content")
     manifest = Manifest(tmp_path, ("x", "y"), (one,), "class folders")
-    write_known(tmp_path, manifest, {"b.mp4": "is empty (0 bytes)"})
+    write_known(tmp_path, manifest, {"b.mp4": "is empty (0 bytes)"}, {})
     known = read_known(tmp_path)
     stamps, labels = {"a.mp4": stamp_of(tmp_path / "a.mp4")}, {"a.mp4": ("x", "train", None, str(one.path))}
     assert known == Known({"a.mp4": 9}, {"b.mp4": "is empty (0 bytes)"}, stamps, labels=labels)
@@ -103,7 +103,7 @@ def test_a_check_counts_files_and_a_run_counts_segments(folder: Path, tmp_path: 
     broken = replace(second, path=folder.parent / "b.mp4", name="b.mp4[5:8]")
     assert edited.fits(broken)
     assert edited.why_bad(broken) == "is not a video but a text file"
-    write_known(tmp_path, Manifest(tmp_path, ("x",), (replace(segment, num_frames=4),), "csv"), {})
+    write_known(tmp_path, Manifest(tmp_path, ("x",), (replace(segment, num_frames=4),), "csv"), {}, {})
     again = read_known(tmp_path)
     assert again is not None
     assert again.counted(segment).num_frames == 4

@@ -81,8 +81,9 @@ def test_its_records(data, tmp_path, here):
 def test_it_goes_on_where_it_was_stopped(data, tmp_path, monkeypatch):
     manifest, output, made = read_manifest(data, val_fraction=0.0), tmp_path / "new", []
 
-    def stopping(jobs, do, *, workers, seconds):
-        for index, answer in ask_here(jobs, do, workers=workers, seconds=seconds):
+    def stopping(jobs, do, **options):
+        assert options["few"] == 2  # encoding takes long: two videos are worth two processes
+        for index, answer in ask_here(jobs, do):
             made.append(Path(jobs[index].target).name)
             yield index, answer
             if len(made) == 3:
@@ -129,8 +130,8 @@ def test_other_settings_classes_and_folders(data, tmp_path, here):
 def test_a_full_disk_is_one_sentence_and_costs_nothing(data, tmp_path, monkeypatch):
     manifest = read_manifest(data, val_fraction=0.0)
 
-    def full(jobs, do, *, workers, seconds):
-        yield from ask_here(jobs[:2], do, workers=workers, seconds=seconds)
+    def full(jobs, do, **_):
+        yield from ask_here(jobs[:2], do)
         yield 2, OutputError(f"{jobs[2].target.parent} cannot be written to (No space)")
 
     monkeypatch.setattr(module, "ask", full)

@@ -16,7 +16,7 @@ from dualpath.data.segments import frames_between, in_frames
 from dualpath.errors import VideoError
 from dualpath.video.sampling import SamplingConfig
 from dualpath.video.transforms import TransformConfig
-from videos import read_numbers, write_video
+from videos import hit, read_numbers, write_video
 
 PLAIN = TransformConfig(min_scale=1.0, color_jitter=0.0)
 
@@ -151,8 +151,31 @@ def test_seconds_of_a_file_that_cannot_be_read_stay_past_its_end(tmp_path):
     write_video(tmp_path / "y.mp4", 10)
     video = read_in_frames(listed(tmp_path, "x.mp4,a,0,1", "y.mp4,b,0,0.2"))["x.mp4"]
     assert (video.start, video.end) == (0, UNTIMED)
-    with pytest.raises(VideoError, match="is listed from 0 s to 1 s, but there are only 10"):
+    with pytest.raises(VideoError, match=r"is listed from 0 s to 1 s, but none of its frames \(10\)"):
         video.counted(10)
+
+
+def test_of_a_damaged_file_the_frames_are_taken_that_there_are(tmp_path):
+    write_video(tmp_path / "y.mp4", 10)
+    hit(write_video(tmp_path / "x.mp4", 60, options={"g": "1"}), 25)  # the frame at 1 s
+    rows = ["0.8,1.2", "0.98,1.03", "2,", "2,9", "2.5,3"]
+    folder = listed(tmp_path, *(f"x.mp4,a,{ends}" for ends in rows), "y.mp4,b,0,0.2")
+    videos = {video.name: video for video in in_frames(read_manifest(folder, val_fraction=0.0), damaged="take").videos}
+    assert {name: (video.start, video.end) for name, video in videos.items()} == {
+        "x.mp4[0.8s:1.2s]": (20, 29),
+        "x.mp4[0.98s:1.03s]": (0, UNTIMED),
+        "x.mp4[2s:]": (49, 59),
+        "x.mp4[2s:9s]": (49, 59),
+        "x.mp4[2.5s:3s]": (0, UNTIMED),
+        "y.mp4": (0, 5),
+    }
+    judged = TestClips(list(videos.values()), sampling=SamplingConfig(9), size=48, damaged="take")
+    first = judged[0]
+    assert first.frames is not None
+    assert first.damage is not None
+    assert read_numbers(first.frames[0]) == [20, 21, 22, 23, 24, 26, 27, 28, 29]
+    assert judged[1].reason is not None
+    assert "from 0.98 s to 1.03 s, but none of its frames (59) has a time in it that could be read" in judged[1].reason
 
 
 @given(st.integers(1, 300), st.sampled_from([24.0, 25.0, 30000 / 1001, 60.0]), st.data())

@@ -16,7 +16,7 @@ from dualpath.errors import DualPathError
 from dualpath.video.decode import read_frames
 from dualpath.video.protocols import ViewsConfig
 from dualpath.video.transforms import test_transform
-from videos import write_video
+from videos import hit, write_video
 
 
 @pytest.fixture
@@ -121,3 +121,12 @@ def test_segments_of_a_table_are_answered_as_videos_of_their_own(trained: Path, 
     assert part.classes != full.classes
     assert "is listed from 3 s to 9 s" in beyond.problem
     assert f"{table} has the start 'x'; it must be a time in seconds" in wrong.problem
+
+
+def test_segments_in_seconds_of_a_damaged_file_are_answered_where_its_frames_are_there(trained: Path, tmp_path: Path) -> None:
+    hit(write_video(tmp_path / "x.mp4", 60, options={"g": "1"}), 25)
+    (tmp_path / "parts.csv").write_text("path,start,end\nx.mp4,0.8,1.2\nx.mp4,0.98,1.03\n")
+    there, gone = ask(trained, [str(tmp_path / "parts.csv")], views=ViewsConfig(damaged="take"))
+    assert (there.problem, len(there.classes)) == (None, 2)
+    assert there.damage.startswith("is damaged: decoding failed once")
+    assert "has a time in it that could be read" in gone.problem

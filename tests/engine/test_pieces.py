@@ -66,7 +66,12 @@ def test_pieces_are_as_equal_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(torch.cat(list(found)), clips)
     assert [len(piece) for piece in in_pieces(clips[:3], model, CPU)] == [3]
     assert [len(piece) for piece in in_pieces(clips[:0], model, CPU)] == [0]
-    assert [len(piece) for piece in in_pieces(clips, model, torch.device("cuda"))] == [8]
+    gpu = torch.device("cuda")
+    assert [len(piece) for piece in in_pieces(clips, model.train(), gpu)] == [8]  # as many as the user asked for
+    assert [len(piece) for piece in in_pieces(clips, model.eval(), gpu)] == [8]
+    monkeypatch.setattr(pieces, "MOST_ON_GPU", pieces.MOST)
+    assert [len(piece) for piece in in_pieces(clips, model, gpu)] == [3, 3, 2]
+    assert [len(piece) for piece in in_pieces(clips, model.train(), gpu)] == [8]
     for together, sizes in ((2, [2] * 4), (4, [4, 4]), (8, [8])):
         found = in_pieces(clips, model, CPU, together=together)
         assert [len(piece) for piece in found] == sizes
@@ -84,6 +89,7 @@ def test_of_the_published_model(monkeypatch: pytest.MonkeyPatch) -> None:
         backbone = tiny_backbone(meta=True, embed_dim=768, img_size=224, patch_size=16)
     assert backbone.token_bytes == 197 * 768 * 4
     assert clips_at_once(backbone, METHODS["dualpath"].config(), 32, CPU) == 2
+    assert clips_at_once(backbone, METHODS["dualpath"].config(), 32, torch.device("cuda"), training=False) == 13
 
 
 def test_scores_and_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

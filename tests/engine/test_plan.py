@@ -121,7 +121,7 @@ def test_autocast_is_counted_where_there_is_none(again: bool) -> None:
     assert found.clip_bytes == pytest.approx(real.clip_bytes, rel=0.07)
     plain = Tuned(FP32, meta=True)
     plain.backbone.gradient_checkpointing = again
-    assert found.clip_bytes < 0.85 * make_plan(plain, num_frames=16, fused=True).clip_bytes
+    assert found.clip_bytes < 0.9 * make_plan(plain, num_frames=16, fused=True).clip_bytes
 
 
 def test_a_view_at_inference_is_counted_with_all_its_frames() -> None:

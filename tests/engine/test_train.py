@@ -26,6 +26,8 @@ from dualpath.engine.config import TrainConfig
 from dualpath.engine.evaluate import Evaluation
 from dualpath.engine.learner import losses_of
 from dualpath.engine.log import read_log
+from dualpath.engine.many_runs import read_videos, write_videos
+from dualpath.engine.prepare import read_data, usable
 from dualpath.engine.recorded import read_summary
 from dualpath.engine.schedule import Schedule, draw_seed, make_schedule
 from dualpath.engine.state import read_position, read_state
@@ -37,6 +39,7 @@ from dualpath.methods.options import DualPathConfig
 from dualpath.nn.zoo import EMBEDDED, BackboneConfig, load_backbone
 from dualpath.video.sampling import SamplingConfig
 from runs import FINAL, assert_same_run, at_step, flags, run_config, scan_here, told, write_clip
+from videos import hit
 
 
 @pytest.fixture(autouse=True)
@@ -501,7 +504,9 @@ def test_a_validation_counts_bad_files_as_an_evaluation_does(
     said = capsys.readouterr().err
     train(data, run, run_config(weights, max_bad_files=0.12), resume=True)
     undecodable = {"val/blue/empty.webm": "is empty (0 bytes)", "val/red/1.mp4": "is not a video but a text file"}
-    assert record(run)["validation"] == {"videos": 5, "undecodable": undecodable}
+    validation = record(run)["validation"]
+    assert (validation["videos"], validation["undecodable"].keys()) == (5, undecodable.keys())
+    assert "was replaced after the training began" in validation["undecodable"]["val/red/1.mp4"]
     assert list(record(run)["data"]["left_out"]) == ["val/blue/empty.webm"]
     assert list(record(run)["skipped"]) == ["val/red/1.mp4"]  # the other one would count twice for the limit
     assert said.count("counted as wrong: val/red/1.mp4") == 1
@@ -600,6 +605,22 @@ def test_bad_files_met_in_training_are_skipped_counted_and_named(
     train(data, tmp_path / "loose", run_config(weights, batch_size=4, max_bad_files=0.2))
     assert_same_run(tmp_path / "strict", tmp_path / "loose")
     assert len(record(tmp_path / "strict")["skipped"]) == 2
+
+
+def test_what_is_damaged_stands_in_the_record_whoever_has_read_it(
+    tmp_path: Path, clips: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = copy(clips, tmp_path / "data")
+    hit(write_clip(data / "train/red/1.mp4", "red", seed=3, frames=40), 20)
+    config = run_config(weights, epochs=1)
+    config = replace(config, views=replace(config.views, damaged="take"))
+    write_videos(tmp_path, usable(read_data(data, config), config))
+    train(data, tmp_path / "run", config)
+    monkeypatch.setattr(prepare, "scan", passing)  # a comparison's runs and folds read the files no more
+    train(data, tmp_path / "child", config, checked=read_videos(tmp_path / "videos.json"))
+    told = record(tmp_path / "run")["data"]["damaged"]
+    assert told.keys() == {"train/red/1.mp4"}
+    assert record(tmp_path / "child")["data"] == record(tmp_path / "run")["data"]
 
 
 def test_resume_is_exact_with_skipped_videos(

@@ -79,7 +79,7 @@ def test_frames_can_be_read_in_order(name: str) -> None:
         expected = torch.cat(normed, dim=1) @ model.head.out.weight.double().T + model.head.out.bias.double()
         torch.testing.assert_close(model(frames).double(), expected, atol=1e-5, rtol=1e-5)
         assert (model(frames) - model(frames.flip(1))).abs().max() > 1e-3
-    with pytest.raises(DualPathError, match="a clip has 1 frames, which cannot be read in 2 parts"):
+    with pytest.raises(DualPathError, match="a clip has 1 frame, which cannot be read in 2 parts"):
         model.check_clip(1)
 
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from dualpath.engine.convert import trained_names
 from dualpath.errors import DualPathError
 from dualpath.methods import build_model, count_parameters, trained_state
-from dualpath.methods.dualpath import IMAGENET, DualPath
+from dualpath.methods.dualpath import DualPath
+from dualpath.methods.dualpath_reference import IMAGENET, DualPathReference
 from dualpath.methods.options import DualPathConfig
+from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import take_apart
 from oracles import authors
 from tiny import HALF, random_clips, randomise, tiny_backbone
@@ -86,7 +88,7 @@ def test_its_size_on_vit_b16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "_hash", lambda state: "none on the meta device")
     with torch.device("meta"):
         backbone = take_apart(timm.create_model(CLIP, num_classes=512), name="b16", mean=HALF, std=HALF)
-        model = DualPath(backbone, num_classes=400, config=DualPathConfig(variant="reference"))
+        model = DualPathReference(backbone, num_classes=400, config=DualPathConfig(variant="reference"))
     sizes = {name: value.numel() for name, value in trained_state(model).items()}
     adapters = sum(n for name, n in sizes.items() if name.startswith(("spatial", "temporal")))
     assert adapters == 12 * 5 * (2 * 768 * 192 + 192 + 768) == 17_752_320
@@ -160,3 +162,27 @@ def test_the_uploaded_positions_in_the_papers_variant_train_one_table() -> None:
     with torch.no_grad():
         assert torch.equal(model.encode_spatial(frames), nothing.encode_spatial(frames))
         assert not torch.equal(model.encode_temporal(frames), nothing.encode_temporal(frames))
+
+
+def test_a_backbone_stays_as_it_was_given() -> None:
+    """A second model on it, or the backbone itself, must not see the other's normalisation."""
+    backbone, frames = tiny_backbone(pre_norm=True, num_classes=16), random_clips(1, 16)
+    with torch.no_grad():
+        before = backbone(frames[0])
+        model = build_model("dualpath", backbone, num_classes=3, config=DualPathConfig(variant="reference"))
+        assert (backbone.mean, backbone.std) == (HALF, HALF)
+        assert torch.equal(backbone(frames[0]), before)
+    own, shared = model.backbone, backbone.vit.patch_embed.proj.weight
+    assert isinstance(own, Backbone)
+    assert own.vit.patch_embed.proj.weight is shared  # no second copy in memory
+    assert (own.mean, own.std) == IMAGENET
+    model.double()
+    assert (own.mean, own.std) == IMAGENET
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(frames[0]), before)  # in fp64 now, with its own mean and deviation
+
+
+def test_the_papers_class_makes_no_other_model() -> None:
+    for options in ({"variant": "reference"}, {"positions": "reference"}):
+        with pytest.raises(DualPathError, match="DualPath is the paper's: build_model"):
+            DualPath(tiny_backbone(), num_classes=3, config=DualPathConfig(**options))

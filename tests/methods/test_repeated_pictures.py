@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dualpath.methods import build_model
-from dualpath.methods import dualpath as dualpath_module
 from dualpath.methods.dualpath import DualPath, DualPathConfig
+from dualpath.nn import repeats
 from dualpath.video.sampling import SamplingConfig, test_indices
 from tiny import random_clips, randomise_adapters, tiny_backbone
 
@@ -47,7 +47,7 @@ def encoded(model: DualPath, frames: Tensor) -> tuple[Tensor, list[int]]:
 def without(model: DualPath, frames: Tensor) -> tuple[Tensor, list[int]]:
     """The same, every picture encoded."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dualpath_module, "find_repeats", lambda *_, **__: None)
+        patch.setattr(repeats, "find_repeats", lambda *_, **__: None)
         return encoded(model, frames)
 
 

@@ -14,7 +14,6 @@ from timm.layers.mlp import Mlp
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
-from dualpath.nn.adapters import made_again
 from dualpath.nn.backbone import plain_step
 from dualpath.nn.frozen import FrozenAttention, FrozenLinear, FrozenMlp, FrozenPatches
 from dualpath.nn.zoo import random_backbone
@@ -221,21 +220,3 @@ def test_copies_and_pickles_hold_nothing_packed() -> None:
         assert backbone.frozen
         assert not twin.frozen
         assert torch.equal(twin.walk(x, plain_step), expected)
-
-
-def test_what_is_made_again_is_not_kept() -> None:
-    made = []
-    x, weight = torch.randn(4, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
-
-    def double() -> Tensor:
-        made.append(1)
-        return 2 * x
-
-    value = double()
-    with made_again(value, double):
-        loss = torch.nn.functional.linear(value, weight).square().sum()
-    loss.backward()
-    assert len(made) == 2
-    assert weight.grad is not None
-    expected = torch.autograd.grad(torch.nn.functional.linear(2 * x, weight).square().sum(), weight)[0]
-    torch.testing.assert_close(weight.grad, expected)

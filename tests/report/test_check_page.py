@@ -15,7 +15,9 @@ from PIL import Image
 from test_page import Tree
 
 from dualpath.cli import main
+from dualpath.data import manifest as manifest_module
 from dualpath.data.checking import check as check_module
+from dualpath.data.formats.base import segment_mark
 from dualpath.data.scan import Refusal
 from dualpath.errors import VideoError
 from dualpath.report.pages.check import histogram
@@ -66,6 +68,19 @@ def test_verb_writes_everything_and_says_whether_it_is_usable(
     assert said.err.splitlines()[-1] == "usable: 7 files, 1 file left out"
     assert main(["data", "check", str(data / "nope"), "--output", str(out)]) == 2
     assert main(["data", "check", str(data), "--output", str(data)]) == 2
+
+
+def test_the_work_for_a_row_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(manifest_module, "segment_mark", lambda *part: counted.append(1) or segment_mark(*part))
+    write_video(tmp_path / "0.mp4", 60)
+    for i in range(1, 20):
+        shutil.copy(tmp_path / "0.mp4", tmp_path / f"{i}.mp4")
+    rows = [f"{i}.mp4,{'ab'[i % 2]},{start},{start + 20}" for i in range(20) for start in range(30)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,start_frame,end_frame", *rows]))
+    assert main(["data", "check", str(tmp_path / "labels.csv"), "--output", str(tmp_path / "out")]) == 0
+    assert len(counted) <= 2 * len(rows)
+    assert (tmp_path / "out/report.html").read_text().count("<figure") > 20
 
 
 def test_labels_that_cannot_be_used_are_findings_and_the_files_are_checked(

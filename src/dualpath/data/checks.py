@@ -112,11 +112,11 @@ def class_notes(classes: Sequence[str]) -> list[str]:
 def unknown_classes(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
     """Tells classes that a trained model does not have."""
     labels = Counter(row.label for row in rows)
+    first = {row.label: row for row in reversed(rows)}
     counts = {label: count for label, count in labels.items() if index_of(label, classes) is None}
     known = ", ".join(classes[:10]) + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
     return [
-        f"class '{label}' ({number_of(count, 'video')}, the first is {next(r for r in rows if r.label == label).where}) is "
-        f"not one of the model's: {known}"
+        f"class '{label}' ({number_of(count, 'video')}, the first is {first[label].where}) is not one of the model's: {known}"
         for label, count in sorted(counts.items())
     ]
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dualpath.data.manifest import Video
+from dualpath.data.replaced import Seen, why_replaced
 from dualpath.errors import FetchError, VideoError, blaming
 from dualpath.processes import Forks
 from dualpath.video.decode import Decoder, probe, read_frames
@@ -128,7 +129,7 @@ class TrainClips(KeyedClips):
         decoder: Decoder = "pyav",
         seconds: float = SECONDS,
         damaged: Damaged = "refuse",
-        sizes: Mapping[str, int] | None = None,
+        seen: Mapping[Path, Seen] | None = None,
     ) -> None:
         """Keeps what it is given.
 
@@ -142,10 +143,10 @@ class TrainClips(KeyedClips):
             decoder: see `read_frames`.
             seconds: time limit for reading a video, to which comes 2 s a megabyte.
             damaged: see `read_frames`.
-            sizes: bytes of the files by name of the video when the training began: one of another size was replaced since.
+            seen: the files as they were when the training began: one that was replaced since is not read.
         """
         Forks.threads_used = True
-        self.sizes = sizes or {}
+        self.seen = seen or {}
         self.videos = tuple(videos)
         self.sampling = sampling
         self.transform = transform
@@ -165,14 +166,13 @@ class TrainClips(KeyedClips):
         """Reads one clip.
 
         Raises:
-            VideoError: the file cannot be decoded.
+            VideoError: the file cannot be decoded, or was replaced.
         """
         Forks.check()
         epoch, index = key
         video = self.videos[index]
-        if (size := self.sizes.get(video.name)) is not None and (now := _bytes(video.path)) not in (None, size):
-            told = f"was replaced after the training began: it had {size} bytes, now it has {now}"
-            raise VideoError(video.path, f"{told}; put the first one back, or train into another folder")
+        if video.path in self.seen and (reason := why_replaced(video.path, self.seen[video.path])) is not None:
+            raise VideoError(video.path, reason)
         if video.num_frames is None and self.damaged == "take":
             video = video.counted(probe(video.path, damaged="take").num_frames)
         rng = rng_for(self.seed, epoch, index)
@@ -283,14 +283,6 @@ class TestClips(Dataset[Views]):
             for clip in clips.unflatten(0, wanted.shape)
         ]
         return Views(index, video.label, torch.cat(views), damage=damage)
-
-
-def _bytes(path: Path) -> int | None:
-    """Of a file; None for a folder of frames, a part of a shard and what is not there, which reading tells."""
-    try:
-        return path.stat().st_size if path.is_file() else None
-    except OSError:
-        return None
 
 
 def _length(video: Video) -> int:

@@ -140,7 +140,7 @@ class KeptClips(KeyedClips):
 def _key(clips: TrainClips) -> str:
     """A hash of all that decides the clips: of the videos what a run's fingerprint takes, and whatever else was given."""
     videos = [(video.name, video.label, video.start, video.num_frames) for video in clips.videos]
-    apart = ("videos", "lost", "seconds", "sizes")
+    apart = ("videos", "lost", "seconds", "seen")
     settings = {name: repr(value) for name, value in sorted(vars(clips).items()) if name not in apart}
     return hashlib.sha256(json.dumps([videos, settings]).encode()).hexdigest()[:16]
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dualpath.data.formats.base import VIDEO_SUFFIXES, exists, segment_mark, visible
+from dualpath.data.formats.base import VIDEO_SUFFIXES, Tell, exists, segment_mark, visible
 from dualpath.data.formats.table import COLUMNS as TABLE_COLUMNS
-from dualpath.data.formats.table import column_name, segment
+from dualpath.data.formats.table import TOLD_ROWS, column_name, segment
 from dualpath.data.formats.text import read_lines, read_records
 from dualpath.data.manifest import UNTIMED
 from dualpath.errors import FetchError, VideoError
+from dualpath.memory import paused_collection
 from dualpath.video.decoding.fetched import as_url, download
 from dualpath.video.decoding.frame_folder import PICTURES, list_pictures
 
@@ -59,7 +60,8 @@ class Listed:
         return replace(self, name=f"{self.name}{mark}", part=part)
 
 
-def find_videos(words: Sequence[str], *, allow_urls: bool = False) -> list[Listed]:
+@paused_collection()
+def find_videos(words: Sequence[str], *, allow_urls: bool = False, progress: Tell = lambda done, total: None) -> list[Listed]:
     """The videos that words name, in order; what names none has a problem and costs the others nothing.
 
     Args:
@@ -68,6 +70,7 @@ def find_videos(words: Sequence[str], *, allow_urls: bool = False) -> list[Liste
             folder or the working one, and for segments of their starts and ends, "-" for a list on standard input, or an
             http(s) URL.
         allow_urls: whether URLs may be fetched.
+        progress: is told (rows done, rows in all) while a long list is read.
     """
     found: list[Listed] = []
     for word in words:
@@ -78,7 +81,7 @@ def find_videos(words: Sequence[str], *, allow_urls: bool = False) -> list[Liste
                 found += _named(entry, allow_urls)
             found += [] if entries else [Listed("-", problem="standard input names no video; give a path a line")]
         elif _is_list(Path(word)):
-            found += _of_list(Path(word), allow_urls)
+            found += _of_list(Path(word), allow_urls, progress)
         else:
             found += _named(word, allow_urls)
     return found
@@ -109,7 +112,7 @@ def _named(word: str, allow_urls: bool) -> list[Listed]:
     if url := as_url(word) if "://" in word else None:
         told = f"{word}: is a URL; --allow_urls fetches it first"
         return [Listed(word, url=url) if allow_urls else Listed(word, problem=told)]
-    if "://" in word and not exists(Path(word)):
+    if "://" in word and not exists(word):
         return [Listed(word, problem=f"{word}: is a URL of a kind that is not read; there are http and https")]
     if not word or "\0" in word:
         return [Listed(word, problem=f"{word!r} names no file; give a path")]
@@ -171,7 +174,7 @@ def _is_list(path: Path) -> bool:
     return bool(head) and b"\0" not in head and len(head) - len(text) < 4
 
 
-def _of_list(path: Path, allow_urls: bool) -> list[Listed]:
+def _of_list(path: Path, allow_urls: bool, progress: Tell) -> list[Listed]:
     """The videos that a list names."""
     told: list[str] = []
     try:
@@ -184,8 +187,12 @@ def _of_list(path: Path, allow_urls: bool) -> list[Listed]:
         entries = []
     if told or not entries:
         return [Listed(str(path), problem=f"{path.parent / (told[0] if told else f'{path.name} names no video')}")]
-    found = [(_beside(path.parent, entry), part) for entry, part in entries]
-    if not any("://" in entry or glob.has_magic(entry) or exists(Path(entry)) for entry, _ in found):
+    found: list[tuple[str, dict[str, str]]] = []
+    for number, (entry, part) in enumerate(entries, 1):
+        found.append((_beside(path.parent, entry), part))
+        if number % TOLD_ROWS == 0:
+            progress(number, len(entries))
+    if not any("://" in entry or glob.has_magic(entry) or exists(entry) for entry, _ in found):
         most = f"none of the {len(found)} paths that it names is there" if len(found) > 1 else f"there is no {found[0][0]}"
         return [Listed(str(path), problem=f"{path}: {most}; give a path a line, relative to the list or to the working folder")]
     videos: list[Listed] = []
@@ -217,8 +224,8 @@ def _beside(folder: Path, entry: str) -> str:
         return entry
     plain = entry.replace("\\", "/")
     labelled = [plain.rsplit(mark, 1)[0].strip() for mark in (None, ",") if len(plain.rsplit(mark, 1)) > 1]
-    for name in (entry, plain, *labelled):
-        for path in (folder / name, Path(name)):
-            if name and exists(path) and (name not in labelled or path.is_file()):
-                return str(path)
+    for name in dict.fromkeys((entry, plain, *labelled)):
+        for path in (os.path.join(folder, name), name):  # noqa: PTH118 (as text: of a list of a million)
+            if name and exists(path) and (name not in labelled or Path(path).is_file()):
+                return str(Path(path))
     return str(Path(glob.escape(str(folder)) if glob.has_magic(entry) else folder, entry))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from dualpath.data.checks import class_notes, index_of, row_problems, sorted_lab
 from dualpath.data.formats import FORMATS, read_format
 from dualpath.data.formats.base import HOW_TO_LAY_OUT, UNUSABLE, Found, Row, Seconds, Split, Tally, Tell, segment_mark
 from dualpath.errors import DualPathError, VideoError
+from dualpath.memory import paused_collection
 
 MOST_PROBLEMS = 20
 LONGEST = 1000
@@ -75,7 +77,7 @@ class Video:
     end: int | None = None
     seconds: Seconds | None = None
 
-    @property
+    @cached_property
     def file(self) -> str:
         """The name of its file: its own name, without what tells it from other segments of the file."""
         if not self.name.endswith("]"):
@@ -95,7 +97,10 @@ class Video:
             if self.seconds is not None:
                 begin, stop = self.seconds
                 told = f"is listed from {begin:g} s to {'its end' if stop is None else f'{stop:g} s'}"
-                told += f", the frames {self.start} to {end - 1}" if end != UNTIMED else ""
+                if end == UNTIMED:
+                    told += f", but none of its frames ({frames}) has a time in it that could be read"
+                    raise VideoError(self.path, f"{told}; start_frame and end_frame need no times")
+                told += f", the frames {self.start} to {end - 1}"
             raise VideoError(self.path, f"{told}, but there are only {frames}")
         return replace(self, num_frames=min(end, frames) - self.start)
 
@@ -177,6 +182,7 @@ class HeldOutFold:
         return f"fold {self.held_out_fold} of {self.num_folds}"
 
 
+@paused_collection()
 def read_manifest(
     data: Path | str,
     *,

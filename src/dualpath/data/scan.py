@@ -163,7 +163,7 @@ def _sorted_out(videos: Sequence[Video], told: Mapping[int, Any]) -> ScanResult:
 
 
 def ask(
-    things: Sequence[Any], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = SECONDS
+    things: Sequence[Any], do: Callable[[Any], Any], *, workers: int = 2, seconds: float = SECONDS, few: int = FEW
 ) -> Generator[tuple[int, Any], None, None]:
     """Runs a function on every file (or anything) in child processes and yields (index, answer) as the answers come.
 
@@ -172,7 +172,8 @@ def ask(
     Args:
         things: paths of files, or whatever `do` takes; must be picklable.
         do: a function that a child can import; what it returns must be picklable.
-        workers: how many children; fewer than 8 things take one.
+        workers: how many children.
+        few: fewer things than this take one child.
         seconds: time limit for one, to which comes 2 s a megabyte of a file.
 
     Raises:
@@ -185,7 +186,7 @@ def ask(
     children: list[_Child] = []
     try:
         while left:
-            while waiting and len(children) < (workers if len(things) >= FEW else 1):
+            while waiting and len(children) < (workers if len(things) >= few else 1):
                 children.append(_Child(do, seconds))
             soonest = min(child.deadline for child in children)
             ready = wait([child.pipe for child in children], timeout=max(0.0, soonest - time.monotonic()))

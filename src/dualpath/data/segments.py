@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxtyping import Float64
 from dualpath.data.formats.base import Seconds
 from dualpath.data.manifest import Manifest
 from dualpath.data.scan import Refusal, ask
+from dualpath.video.decoding.places import Damaged
 
 CLOSE = 1e-3
 """Seconds by which a frame may miss its time: Matroska rounds to milliseconds."""
@@ -25,21 +27,29 @@ ROUNDED = 1.0
 """Seconds that a segment may reach past the end of its file: lists give whole seconds."""
 
 
-def in_frames(manifest: Manifest, *, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> Manifest:
+def in_frames(
+    manifest: Manifest,
+    *,
+    workers: int = 1,
+    damaged: Damaged = "refuse",
+    progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
     """The same with `start` and `end` of the segments that are listed in seconds.
 
-    Where a file cannot be read they stay as they are, past its end: whoever reads it says what is wrong with it.
+    Where a file cannot be read they stay as they are, past its end: whoever reads it says what is wrong with it. So do
+    those of which nothing is left in a damaged file.
 
     Args:
         manifest: as it was read.
         workers: processes that read files.
+        damaged: see `dualpath.video.decode.read_frames`.
         progress: called with (done, total) after each file.
     """
     paths = list(dict.fromkeys(video.path for video in manifest.videos if video.seconds is not None))
     if not paths:
         return manifest
-    times: dict[Path, Float64[np.ndarray, " n"]] = {}
-    with closing(ask(paths, read_times, workers=workers)) as answers:
+    times: dict[Path, tuple[Float64[np.ndarray, " n"], bool]] = {}
+    with closing(ask(paths, partial(read_times, damaged=damaged), workers=workers)) as answers:
         for number, (index, answer) in enumerate(answers, 1):
             if not isinstance(answer, Refusal):
                 times[paths[index]] = answer
@@ -48,12 +58,13 @@ def in_frames(manifest: Manifest, *, workers: int = 1, progress: Callable[[int, 
     videos = list(manifest.videos)
     for index, video in enumerate(videos):
         if video.seconds is not None and video.path in times:
-            start, end = frames_between(times[video.path], video.seconds)
-            videos[index] = replace(video, start=start, end=end)
+            each, harmed = times[video.path]
+            start, end = frames_left(each, video.seconds) if harmed else frames_between(each, video.seconds)
+            videos[index] = replace(video, start=start, end=end) if end is None or start < end else video
     return replace(manifest, videos=tuple(videos))
 
 
-def read_times(path: Path) -> Float64[np.ndarray, " n"]:
+def read_times(path: Path, *, damaged: Damaged) -> tuple[Float64[np.ndarray, " n"], bool]:
     """`dualpath.video.decode.frame_times`, for a child process.
 
     Raises:
@@ -61,7 +72,13 @@ def read_times(path: Path) -> Float64[np.ndarray, " n"]:
     """
     from dualpath.video.decode import frame_times  # here, because it imports torch, which the parent does not need
 
-    return frame_times(path)
+    return frame_times(path, damaged=damaged)
+
+
+def frames_left(times: Float64[np.ndarray, " n"], seconds: Seconds) -> tuple[int, int]:
+    """As `frames_between` of a damaged file: the frames that there are of the segment, (0, 0) or (n, n) if there are none."""
+    start, end = np.searchsorted(times[:-1], [seconds[0] - CLOSE, np.inf if seconds[1] is None else seconds[1] - CLOSE])
+    return int(start), int(end)
 
 
 def frames_between(times: Float64[np.ndarray, " n"], seconds: Seconds) -> tuple[int, int | None]:

@@ -19,10 +19,11 @@ from torch import Tensor
 from dualpath.data.formats.base import exists
 from dualpath.data.listed import fetched, find_videos
 from dualpath.data.manifest import Manifest, Video
-from dualpath.engine.device import Precision
 from dualpath.engine.predict import BATCH, VideoClassifier, load
+from dualpath.engine.progress import Bar, bar_if_long
 from dualpath.errors import DualPathError, VideoError, check_count
 from dualpath.files import check_file, csv_cell, write_whole
+from dualpath.hardware import Precision
 from dualpath.video.protocols import ViewsConfig
 
 T = TypeVar("T")
@@ -102,7 +103,9 @@ def look_at(
 
     Into `damaged` goes, by place, what of a video could not be decoded, where the rest was taken.
     """
-    with fetched(find_videos(asked.videos, allow_urls=asked.allow_urls)) as videos:
+    with bar_if_long("reading the list") as tell:
+        listed = find_videos(asked.videos, allow_urls=asked.allow_urls, progress=tell)
+    with fetched(listed) as videos:
         rows: list[T | VideoError] = []
         good = [index for index, video in enumerate(videos) if video.problem is None and video.path is not None]
         wanted = [
@@ -113,7 +116,7 @@ def look_at(
         if any(video.seconds is not None for video in wanted):
             from dualpath.engine.prepare import find_segments  # brings all that a training needs
 
-            wanted = find_segments(Manifest(Path(), (), tuple(wanted), "a list")).videos
+            wanted = find_segments(Manifest(Path(), (), tuple(wanted), "a list"), damaged=asked.views.damaged).videos
         found: dict[int, str] = {}
         if asked.workers > 0 or (asked.workers < 0 and len(wanted) >= MANY):
             rows = _in_workers(classifier, asked, wanted, compute, found)
@@ -138,7 +141,6 @@ def _in_workers(
     from dualpath.data.loader import ViewBatch
     from dualpath.engine.evaluate import visit
     from dualpath.engine.prepare import default_workers
-    from dualpath.engine.progress import Bar
 
     rows: dict[int, T | VideoError] = {}
 

@@ -26,7 +26,6 @@ from dualpath.data.loader import ViewBatch
 from dualpath.data.manifest import Video
 from dualpath.engine.checkpoint import ModelSpec, save_checkpoint
 from dualpath.engine.config import RunConfig
-from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.evaluate import visit
 from dualpath.engine.logistic import choose_strength, fit_regression
 from dualpath.engine.predict import VideoClassifier
@@ -34,13 +33,14 @@ from dualpath.engine.prepare import check_run_folder, default_workers, read_data
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError, number_of
 from dualpath.files import owns_output, write_whole
+from dualpath.hardware import pick_device
 from dualpath.methods.base import FrameModel, FrameModelConfig, last_layer, segment_means, spread
 from dualpath.methods.dualpath import DualPath
 from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig, ReadOut
 from dualpath.methods.options import DualPathConfig
 from dualpath.nn.adapters import OrderedClassifier
 from dualpath.nn.backbone import Backbone
-from dualpath.nn.zoo import load_backbone
+from dualpath.nn.zoo import frozen_dtype, load_backbone
 from dualpath.video.protocols import ViewsConfig
 
 FOLDER = "baseline"

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from dualpath.data.formats import FORMATS
 from dualpath.data.manifest import HeldOutFold
-from dualpath.engine.device import Precision
 from dualpath.errors import DualPathError
+from dualpath.hardware import Precision
 from dualpath.methods import MethodConfig, find_method
 from dualpath.nn.zoo import BackboneConfig
 from dualpath.settings import check_fields, check_workers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from dualpath.engine.prepare import find_segments, read_labels, tell_warnings
 from dualpath.engine.progress import Bar
 from dualpath.errors import DualPathError, number_of
 from dualpath.files import owns_output
+from dualpath.hardware import cores
 from dualpath.terminal import in_line
 from dualpath.video.decoding.fetched import as_url
 from dualpath.video.encode import EncodeConfig
@@ -39,7 +39,7 @@ def check_files(data: Path, output: Path, config: CheckConfig, *, annotations: D
     check_folder(output)  # before a tree of many files is walked
     annotations = annotations or DataConfig()
     manifest = read_labels(data, val_fraction=0.0, format=annotations.format, fold=annotations.split, strict=False)
-    manifest = find_segments(manifest, workers=config.workers)
+    manifest = find_segments(manifest, workers=config.workers, damaged=config.damaged)
     began = time.monotonic()
     with Bar("checking", total=len({video.file for video in manifest.videos})) as bar:
 
@@ -110,7 +110,7 @@ def prepare_data(
     annotations = annotations or DataConfig()
     manifest = read_labels(data, val_fraction=0.0, format=annotations.format, fold=annotations.split)
     tell_warnings(manifest)
-    manifest = find_segments(manifest, workers=workers)
+    manifest = find_segments(manifest, workers=workers, damaged=encode.damaged)
     began = time.monotonic()
     with Bar("preparing videos", total=len(manifest.videos)) as bar:
         first: list[int] = []
@@ -138,11 +138,6 @@ def _tell_names(told: str, what: str, reasons: Mapping[str, str]) -> None:
     more = [f"and {len(named) - MOST_NAMES} more, see prepared.json"] if len(named) > MOST_NAMES else []
     if named:
         print(told.format(number_of(len(named), what)), *named[:MOST_NAMES], *more, sep="\n  ", file=sys.stderr)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _megabytes(count: int) -> str:

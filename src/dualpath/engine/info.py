@@ -12,11 +12,10 @@ from typing import Any, Literal
 import torch
 
 from dualpath.engine.config import RunConfig, TrainConfig
-from dualpath.engine.device import frozen_dtype
 from dualpath.engine.plan import Plan, draft, make_plan
 from dualpath.errors import DualPathError
 from dualpath.methods import METHODS, MethodConfig
-from dualpath.nn.zoo import BackboneConfig, random_backbone
+from dualpath.nn.zoo import BackboneConfig, frozen_dtype, random_backbone
 from dualpath.settings import check_fields
 from dualpath.video.protocols import ViewsConfig, describe_protocol
 from dualpath.video.sampling import SamplingConfig

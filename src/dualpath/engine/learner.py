@@ -114,27 +114,27 @@ class Learner:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = lr(parameters["peak"])
         clips = sum(len(micro.labels) for micro in group)
-        total = 0.0
+        every: list[list[Tensor]] = [[] for _ in group]
+        shares: list[Tensor] = []
         self._fabric_optimizer.zero_grad()
         for number, micro in enumerate(group):
             if len(micro.labels) == 0:
                 continue
             torch.manual_seed(micro.seed)
             pieces = in_pieces(micro.frames, self.model, self.device)
-            first = 0
             for frames, labels in zip(pieces, micro.labels.tensor_split(len(pieces)), strict=True):
                 logits = self._wrapped(frames.to(self.device, non_blocking=True))
                 losses = losses_of(logits, labels.to(self.device), smoothing=self.training.label_smoothing)
                 if self._weights is not None:
                     losses = losses * self._weights[labels.to(self.device)]
-                finite = torch.isfinite(losses.detach()).cpu()
-                if not finite.all():
-                    places = (~finite).nonzero()[:, 0] + first
-                    raise NotFiniteError("loss", [(number, place) for place in places.tolist()])
-                first += len(labels)
                 loss = losses.sum() / clips
                 self._fabric.backward(loss)
-                total += loss.item()
+                every[number].append(losses.detach())
+                shares.append(loss.detach())
+        total = sum(torch.stack(shares).tolist())  # a GPU is waited for here, once
+        if not math.isfinite(total):
+            finite = [torch.cat(losses).isfinite().tolist() if losses else [] for losses in every]
+            raise NotFiniteError("loss", [(n, i) for n, row in enumerate(finite) for i, good in enumerate(row) if not good])
         largest = self.training.clip_grad or math.inf
         norm = nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], largest)
         if not torch.isfinite(norm):

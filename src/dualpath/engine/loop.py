@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 from dualpath.data.batches import Course
-from dualpath.data.checking.known import read_known, write_known
-from dualpath.data.checking.records import stamp_of
+from dualpath.data.checking.known import Known, read_known, write_known
 from dualpath.data.clips import KeyedClips, Lost, TrainClips
 from dualpath.data.kept import KeptClips
 from dualpath.data.loader import TrainBatch
 from dualpath.data.manifest import Manifest, Video
+from dualpath.data.replaced import Seen, look_at_all, why_replaced
 from dualpath.data.steady import steady_train
 from dualpath.data.watched import WorkersLost
 from dualpath.engine.baseline import describe_baseline, judge, measure_baseline, start_classifier
@@ -36,7 +36,7 @@ from dualpath.engine.origin import describe_origin
 from dualpath.engine.plan import Plan, describe
 from dualpath.engine.predict import VideoClassifier
 from dualpath.engine.prepare import Usable, default_workers, enough
-from dualpath.engine.progress import Bar
+from dualpath.engine.progress import Bar, bar_if_long
 from dualpath.engine.record import Record, fingerprint
 from dualpath.engine.schedule import draw_seed, make_schedule
 from dualpath.engine.state import DATA, Position, load_state, save_state
@@ -82,7 +82,9 @@ class Run:
         self.schedule = make_schedule(len(self.videos), self.training)
         self.inner, self.device = model, device
         before = read_known(output) if resume else None
-        self.sizes = {v.name: (before.stamps.get(v.name) if before else None) or stamp_of(v.path) for v in self.videos}
+        readable = manifest.split("val")
+        self.val: tuple[Video, ...] = readable + found.wrong
+        self.seen = self._look_at_files(before)
         self.clips = self._clips(kept)
         labels, classes = [video.label for video in self.videos], len(manifest.classes)
         weights = balanced_weights(labels, classes) if self.training.class_weights else None
@@ -98,8 +100,6 @@ class Run:
         self.stop_signal: int | None = None
         told = None if weights is None else dict(zip(manifest.classes, weights, strict=True))
         self.record = Record(output, data=digest, resume=resume, start=start, class_weights=told)
-        readable = manifest.split("val")
-        self.val: tuple[Video, ...] = readable + found.wrong
         self.bad_val = {len(readable) + i: found.bad[video.name] for i, video in enumerate(found.wrong)}
 
     def spec(self, results: dict[str, Any]) -> ModelSpec:
@@ -134,7 +134,7 @@ class Run:
             for name in ("last", "best"):
                 mend_checkpoint(self.output / name)
         else:
-            write_known(self.output, self.manifest, self.found.bad)
+            write_known(self.output, self.manifest, self.found.bad, self.seen)
             self._save()  # from now on there is something to resume, whatever happens
         if self.schedule.epochs > self.epochs_before:
             self._extend()
@@ -245,6 +245,19 @@ class Run:
         shared = isinstance(self.clips, KeptClips)
         self.record.write(self.config, self.found, plan=self.plan, device=self.device, shared_clips=shared)
 
+    def _look_at_files(self, before: Known | None) -> dict[Path, Seen]:
+        """What the files of training and validation were when the run began."""
+        videos = [*self.videos, *self.val]
+        if before is not None:
+            return before.seen(videos)
+        with bar_if_long("looking at files") as tell:
+            return look_at_all((video.path for video in videos), tell)
+
+    def _replaced_val(self) -> dict[int, str]:
+        """Reason by index of the validation videos that are not those which the run began with."""
+        told = {i: why_replaced(v.path, self.seen[v.path]) for i, v in enumerate(self.val) if v.path in self.seen}
+        return {index: reason for index, reason in told.items() if reason is not None}
+
     def _clips(self, kept: Path | None) -> KeyedClips:
         """The training clips, by way of the folder of those that other runs have decoded, if there is one."""
         clips = TrainClips(
@@ -257,7 +270,7 @@ class Run:
             decoder=self.config.views.decoder,
             seconds=self.config.views.seconds,
             damaged=self.config.views.damaged,
-            sizes={name: size for name, (size, _) in self.sizes.items() if size >= 0},
+            seen=self.seen,
         )
         if kept is None:
             return clips
@@ -390,6 +403,8 @@ class Run:
         if due:
             self._save()  # a validation may be long: its training is safe
             classifier = VideoClassifier(self.inner, self.spec({}), device=self.device)
+            replaced = self._replaced_val()
+            bad = self.bad_val | replaced
             found = evaluate(
                 classifier,
                 val,
@@ -397,9 +412,10 @@ class Run:
                 batch_size=self.training.batch_size,
                 workers=self.workers,
                 progress=self._stop_if_asked,
-                bad=self.bad_val,
+                bad=bad,
                 stopped=lambda: self.stop_signal is not None,
             )
+            self.bad_val |= {index: reason for index, reason in bad.items() if index not in replaced}
             results |= self._note_validation(found)
         save_checkpoint(self.output / "last", self.inner, self.spec(results))
         self.position = replace(self.position, closed=done)
@@ -433,7 +449,7 @@ class Run:
         self._say(one_class_for_all(predicted, [found.videos[row].label for row in scored], self.manifest.classes))
         for name, reason in told["undecodable"].items():
             if name not in self.record.skipped and name not in self.found.bad:
-                print(f"could not be decoded, counted as wrong: {in_line(name)}: {reason}", file=sys.stderr)
+                print(f"counted as wrong: {in_line(name)}: {reason}", file=sys.stderr)
                 self.record.skipped[name] = reason
         self.record.validated = {key: told[key] for key in ("videos", "undecodable")}
         self._write_record()

@@ -1,7 +1,7 @@
 """What a comparison and a cross-validation share: a folder of runs with common settings, whose videos are checked once.
 
-Of the folder's files, settings.json holds what --resume must ask for again, and videos.json by name the number of frames, or
-why a video is unreadable.
+Of the folder's files, settings.json holds what --resume must ask for again, and videos.json by name the number of frames
+(with what of the video is damaged, if anything), or why a video is unreadable.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dualpath.data.scan import Taken
 from dualpath.engine.config import RunConfig
 from dualpath.engine.prepare import Usable
 from dualpath.engine.progress import Bar
@@ -56,23 +57,36 @@ def read_settings(output: Path, *, resume: bool, what: str, key: str) -> dict[st
 
 def write_videos(output: Path, usable: Usable) -> None:
     """Writes videos.json: what all runs need to know of the videos, so that none checks them again."""
-    frames: dict[str, Any] = {video.name: video.num_frames for video in usable.manifest.videos}
+    damaged = usable.damaged
+    frames: dict[str, Any] = {
+        video.name: [video.num_frames, damaged[video.name]] if video.name in damaged else video.num_frames
+        for video in usable.manifest.videos
+    }
     write_whole(output / VIDEOS, json.dumps(frames | usable.bad) + "\n")
 
 
-def read_videos(path: Path) -> dict[str, int | str]:
+def read_videos(path: Path) -> dict[str, int | str | Taken]:
     """What `write_videos` has written.
 
     Raises:
         DualPathError: it is missing or damaged.
     """
     try:
-        told = read_table(path)
-        if not all(isinstance(value, int | str) for value in told.values()):
-            raise ValueError("it holds something else than frame counts and reasons")
+        return {name: _as_written(value) for name, value in read_table(path).items()}
     except (OSError, ValueError) as problem:
         raise DualPathError(f"{path} is damaged ({problem}); delete it and --resume to check the videos again") from problem
-    return told
+
+
+def _as_written(value: Any) -> int | str | Taken:
+    match value:
+        case str():
+            return value
+        case int() if value > 0 and value is not True:
+            return value
+        case [int(frames), str(damage)] if frames > 0 and frames is not True:
+            return Taken(frames, damage)
+        case _:
+            raise ValueError("it holds something else than frame counts and reasons")
 
 
 def total_steps(config: RunConfig, videos: int) -> int:

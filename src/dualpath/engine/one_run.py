@@ -27,7 +27,6 @@ from dualpath.data.manifest import HeldOutFold
 from dualpath.engine.config import DataConfig, RunConfig, TrainConfig
 from dualpath.engine.evaluate import evaluate
 from dualpath.engine.log import read_log
-from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.many_runs import read_videos
 from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
@@ -36,6 +35,7 @@ from dualpath.engine.state import STATE, read_position
 from dualpath.engine.train import default_workers, train
 from dualpath.errors import DualPathError, Interrupted, check_count
 from dualpath.files import read_table, write_whole
+from dualpath.hardware import describe_machine, peak_memory
 from dualpath.methods import find_method
 from dualpath.nn.zoo import BackboneConfig
 from dualpath.processes import end_with_parent
@@ -160,7 +160,7 @@ def _settings(job: Job) -> RunConfig:
 
 def _evaluate(job: Job, classifier: VideoClassifier) -> None:
     spec, views = classifier.spec, job.config.views
-    manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split)
+    manifest = read_for(spec, job.data, format=job.config.data.format, fold=job.config.data.split, damaged=views.damaged)
     videos, known = manifest.split(job.split), read_videos(job.videos)
     found = evaluate(
         classifier,

@@ -12,8 +12,8 @@ from typing import Any
 
 from dualpath.data.manifest import Video
 from dualpath.engine.checkpoint import read_config, versions
-from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.predict import VideoClassifier
+from dualpath.hardware import describe_machine, peak_memory
 from dualpath.methods import count_parameters
 from dualpath.video.protocols import ViewsConfig
 

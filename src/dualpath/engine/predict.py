@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from dualpath.data.manifest import Video
 from dualpath.engine.checkpoint import ModelSpec, load_checkpoint
-from dualpath.engine.device import Precision, find_device, frozen_dtype
 from dualpath.engine.pieces import in_pieces
 from dualpath.errors import DualPathError, VideoError, blaming, check_count, check_type, number_of
+from dualpath.hardware import Precision, find_device
 from dualpath.methods import HEAD, VideoModel, settle, store_in_int8
 from dualpath.methods.dualpath import DualPath
 from dualpath.nn.backbone import Backbone
+from dualpath.nn.zoo import frozen_dtype
 from dualpath.processes import Forks
 from dualpath.terminal import in_line
 from dualpath.video.decode import probe, read_frames
@@ -237,16 +238,15 @@ class VideoClassifier:
             self._told_short = True
             name = "a video" if isinstance(video, Frames) else in_line(str(video))
             print(f"{name} has {number_of(count, 'frame')}, fewer than {wanted}: its last one is repeated", file=sys.stderr)
-        clips = []
-        for indices in start + test_indices(count, self.spec.sampling, num_clips=views.num_clips):
-            if isinstance(video, Frames):
-                frames, times = pick_frames(video, indices), np.full(len(indices), np.nan)
-            else:
-                clip = read_frames(video, indices.tolist(), short_side=self.size, decoder=views.decoder, damaged=views.damaged)
-                frames, times = clip.frames, clip.times
-            crops = test_transform(frames, size=self.size, num_crops=views.num_crops)
-            clips.append(SeenClip(crops, indices, times, damage))
-        return clips
+        indices = start + test_indices(count, self.spec.sampling, num_clips=views.num_clips)
+        every = indices.ravel()
+        if isinstance(video, Frames):
+            frames, times = pick_frames(video, every), np.full(len(every), np.nan)
+        else:  # all clips in one pass through the file
+            clip = read_frames(video, every.tolist(), short_side=self.size, decoder=views.decoder, damaged=views.damaged)
+            frames, times = clip.frames, clip.times
+        crops = [test_transform(clip, size=self.size, num_crops=views.num_crops) for clip in frames.unflatten(0, indices.shape)]
+        return [SeenClip(*clip, damage) for clip in zip(crops, indices, times.reshape(indices.shape), strict=True)]
 
     def explain(
         self, path: str | Path, *, label: str | None = None, kind: str = "relevance", block: int | None = None

@@ -23,7 +23,9 @@ from dualpath.engine.state import STATE, check_epochs, check_settings, read_posi
 from dualpath.engine.warm_start import WarmStart, warm_start_settings
 from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import names_in, remove_temporary
+from dualpath.hardware import cores
 from dualpath.terminal import in_line
+from dualpath.video.decoding.places import Damaged
 
 
 def check_run_folder(output: Path, config: RunConfig, *, resume: bool, start: WarmStart | None = None) -> None:
@@ -82,7 +84,7 @@ def read_data(
         check_folds(manifest, config.held_out.num_folds, seed=training.seed)
         manifest = replace(manifest, videos=divided_videos(manifest))
     tell_warnings(manifest, told)
-    return find_segments(manifest, workers=training.workers) if open_files else manifest
+    return find_segments(manifest, workers=training.workers, damaged=config.views.damaged) if open_files else manifest
 
 
 def read_labels(data: Path, **options: Any) -> Manifest:
@@ -91,7 +93,9 @@ def read_labels(data: Path, **options: Any) -> Manifest:
         return read_manifest(data, progress=tell, **options)
 
 
-def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | None = None) -> Manifest:
+def read_for(
+    spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | None = None, damaged: Damaged = "refuse"
+) -> Manifest:
     """Reads labels for a trained model: its classes, its validation share or held-out fold, its official split."""
     manifest = read_labels(
         data,
@@ -103,15 +107,15 @@ def read_for(spec: ModelSpec, data: Path, *, format: str = "auto", fold: int | N
         known=(spec.format, spec.fold) if spec.format else None,
         held_out=spec.held_out,
     )
-    return find_segments(manifest)
+    return find_segments(manifest, damaged=damaged)
 
 
-def find_segments(manifest: Manifest, *, workers: int = -1) -> Manifest:
+def find_segments(manifest: Manifest, *, workers: int = -1, damaged: Damaged = "refuse") -> Manifest:
     """The same with the frames of segments that are listed in seconds, see `dualpath.data.segments`."""
     if all(video.seconds is None for video in manifest.videos):
         return manifest
     with Bar("finding segments", total=len({video.path for video in manifest.videos if video.seconds is not None})) as bar:
-        return in_frames(manifest, workers=max(1, default_workers(workers)), progress=bar.tell)
+        return in_frames(manifest, workers=max(1, default_workers(workers)), damaged=damaged, progress=bar.tell)
 
 
 def tell_warnings(manifest: Manifest, told: set[str] | None = None) -> None:
@@ -147,7 +151,7 @@ def usable(
     manifest: Manifest,
     config: RunConfig,
     *,
-    checked: Mapping[str, int | str] | Path | None = None,
+    checked: Mapping[str, int | str | Taken] | Path | None = None,
     before: Known | None = None,
 ) -> Usable:
     """Reads every video that is not known; gives what can be used, or tells all that cannot.
@@ -156,7 +160,7 @@ def usable(
         manifest: from `read_manifest`.
         config: how thoroughly, and how many may be left out.
         checked: folder of a data check; or by name the number of frames, of a bad video why it is bad, where another has
-            read them.
+            read them; `Taken` where it is damaged and the rest is taken.
         before: what the run began with, if it is resumed: it goes on with the same videos; one that has gone bad since is
             skipped whenever it is met.
 
@@ -168,8 +172,10 @@ def usable(
         videos, bad, quarantined, damaged = _sort_out(manifest, config, known, resumed=before is not None)
     else:
         told = {video.name: checked.get(video.name, "was left out before") for video in manifest.videos}
-        videos = tuple(replace(v, num_frames=n) for v in manifest.videos if isinstance(n := told[v.name], int))
-        bad, quarantined, damaged = {name: reason for name, reason in told.items() if isinstance(reason, str)}, 0, {}
+        damaged = {name: one.damage for name, one in told.items() if isinstance(one, Taken) and one.damage is not None}
+        frames = {name: one.num_frames if isinstance(one, Taken) else one for name, one in told.items()}
+        videos = tuple(replace(v, num_frames=n) for v in manifest.videos if isinstance(n := frames[v.name], int))
+        bad, quarantined = {name: reason for name, reason in told.items() if isinstance(reason, str)}, 0
     short = too_short(videos, config.sampling.num_frames)
     if short:
         print(
@@ -256,5 +262,5 @@ def default_workers(workers: int) -> int:
     """-1 becomes a number that suits the machine: the cores, less those that the model itself computes on."""
     if workers >= 0:
         return workers
-    cores = torch.get_num_threads()
-    return min(8, cores - 1 if torch.cuda.is_available() else max(1, cores // 2))
+    free = cores() - 1 if torch.cuda.is_available() else torch.get_num_threads() // 2
+    return max(1, min(8, free))

@@ -15,11 +15,11 @@ import torch
 from dualpath.data.manifest import Manifest
 from dualpath.engine.checkpoint import versions
 from dualpath.engine.config import RunConfig
-from dualpath.engine.machine import describe_machine, peak_memory
 from dualpath.engine.plan import Plan
 from dualpath.engine.prepare import Usable
 from dualpath.engine.warm_start import WarmStart
 from dualpath.files import read_table, write_whole
+from dualpath.hardware import describe_machine, peak_memory
 from dualpath.video.protocols import describe_protocol
 
 RECORD = "run.json"
@@ -70,7 +70,12 @@ class Record:
     def _read(self) -> dict[str, Any]:
         try:
             told = read_table(self._path)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as problem:
+            print(
+                f"warning: {self._path} is {'missing' if isinstance(problem, FileNotFoundError) else 'damaged'}: which videos "
+                "earlier sessions skipped is no longer known; it is written anew",
+                file=sys.stderr,
+            )
             return {}
         kinds = {"extensions": list} | dict.fromkeys(("skipped", "validation", "baseline", "data", "memory"), dict)
         usable = {key: told[key] for key, kind in kinds.items() if isinstance(told.get(key), kind)}

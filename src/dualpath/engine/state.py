@@ -140,12 +140,16 @@ def load_state(folder: Path, learner: Learner, run: str) -> Position:
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")},
         source=str(path),
     )
-    for name, parameter in _trained(model).items():
-        if position.step and f"{_MOMENTS[0]}.{name}" in tensors:
-            learner.optimizer.state[parameter] = {
-                "step": torch.tensor(float(position.step - position.idle)),
-                **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS},
-            }
+    names = {parameter: name for name, parameter in _trained(model).items()}
+    numbered = [names[parameter] for group in learner.optimizer.param_groups for parameter in group["params"]]
+    step = torch.tensor(float(position.step - position.idle))
+    states = {
+        number: {"step": step.clone(), **{moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}}
+        for number, name in enumerate(numbered)
+        if position.step and f"{_MOMENTS[0]}.{name}" in tensors
+    }
+    # It knows what belongs on the parameters' device: fused, on a GPU, the step too.
+    learner.optimizer.load_state_dict(learner.optimizer.state_dict() | {"state": states})
     return position
 
 

@@ -22,9 +22,9 @@ import torch
 
 from dualpath.data.checking.known import read_known
 from dualpath.data.manifest import Manifest
+from dualpath.data.scan import Taken
 from dualpath.engine.baseline import read_in_order
 from dualpath.engine.config import RunConfig, TrainConfig
-from dualpath.engine.device import frozen_dtype, pick_device
 from dualpath.engine.loop import Run, split_counts
 from dualpath.engine.plan import describe, draft, make_plan
 from dualpath.engine.prepare import check_run_folder, default_workers, read_data, usable
@@ -33,8 +33,9 @@ from dualpath.engine.state import read_position
 from dualpath.engine.warm_start import WarmStart, read_warm_start
 from dualpath.errors import DualPathError, Interrupted
 from dualpath.files import owns_output
+from dualpath.hardware import pick_device
 from dualpath.methods import build_model, train_in_int8
-from dualpath.nn.zoo import load_backbone
+from dualpath.nn.zoo import frozen_dtype, load_backbone
 from dualpath.settings import MOST
 from dualpath.terminal import in_line
 
@@ -48,7 +49,7 @@ def train(
     config: RunConfig,
     *,
     resume: bool = False,
-    checked: Mapping[str, int | str] | Path | None = None,
+    checked: Mapping[str, int | str | Taken] | Path | None = None,
     kept: Path | None = None,
 ) -> dict[str, Any]:
     """Trains a model on a data set and leaves its checkpoints in `output`.

@@ -11,7 +11,6 @@ from typing import Any
 from dualpath.data.checking.known import Known, read_checked
 from dualpath.data.manifest import Manifest, Video
 from dualpath.engine.checkpoint import find_checkpoint
-from dualpath.engine.device import Precision
 from dualpath.engine.evaluate import Evaluation, evaluate
 from dualpath.engine.origin import describe_origin
 from dualpath.engine.predict import VideoClassifier, load
@@ -21,6 +20,7 @@ from dualpath.engine.train import default_workers
 from dualpath.engine.worth import Worth, measure_worth
 from dualpath.errors import DualPathError, VideoError, number_of
 from dualpath.files import make_folder
+from dualpath.hardware import Precision
 from dualpath.settings import check_fields, check_workers
 from dualpath.terminal import in_line
 from dualpath.video.protocols import ViewsConfig
@@ -98,7 +98,7 @@ def choose_videos(asked: Judged) -> Chosen:
     classifier = load(folder, weights=asked.weights, precision=asked.precision, protocol=asked.protocol)
     spec = classifier.spec
     fold = int(split) if split in FOLDS else None
-    manifest = read_for(spec, data, format=asked.format, fold=fold)
+    manifest = read_for(spec, data, format=asked.format, fold=fold, damaged=asked.views.damaged)
     tell_warnings(manifest)
     if manifest.format == spec.format and manifest.fold != spec.fold:
         print(

@@ -16,6 +16,7 @@ from dualpath.methods.attentive_probe import AttentiveProbe, AttentiveProbeConfi
 from dualpath.methods.base import MethodConfig, check_parts, last_layer
 from dualpath.methods.bitfit import BitFit, BitFitConfig
 from dualpath.methods.dualpath import DualPath
+from dualpath.methods.dualpath_reference import DualPathReference, DualPathWithTable
 from dualpath.methods.full_tuning import FullTuning, FullTuningConfig
 from dualpath.methods.linear_probe import LinearProbe, LinearProbeConfig
 from dualpath.methods.lora import LoRA, LoRAConfig
@@ -98,7 +99,16 @@ def build_model(
         raise DualPathError(f"seed is {seed}, but it must be within 64 bits; take a smaller one")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone: fork_rng puts no other one back
-        return found.model(backbone, num_classes=num_classes, config=config or found.config())
+        config = config or found.config()
+        return _class_for(found, config)(backbone, num_classes=num_classes, config=config)
+
+
+def _class_for(method: Method, config: MethodConfig) -> type[nn.Module]:
+    if not isinstance(config, DualPathConfig):
+        return method.model
+    if config.variant == "reference":
+        return DualPathReference
+    return DualPathWithTable if config.positions_used == "reference" else DualPath
 
 
 def settle(model: nn.Module) -> None:

@@ -1,12 +1,4 @@
-"""The choices of DualPath: the paper's, the authors' code's, and what the ablations vary.
-
-`reference` is what the authors uploaded (github.com/park-jungin/DualPath at cc90924), where it differs from the paper:
-
-    1 a fifth adapter a block, before the temporal attention      5 [CLS] and all tables of positions are trained
-    2 bottleneck d/4, dropout 0.1                                 6 the classifier takes the temporal mean first
-    3 T_S = 8, framesets of 4x4                                   7 every (T/8)-th frame; laid out first, then shrunk
-    4 positions: time alone, resized from a map of 16x16          8 normalised with ImageNet's mean and deviation
-"""
+"""The choices of DualPath: the paper's, the authors' code's (dualpath_reference.py), and what the ablations vary."""
 
 from __future__ import annotations
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from dualpath.nn import int8
@@ -47,26 +43,6 @@ class Adapter(nn.Module):
         if made is not None:
             return made
         return self.up(F.dropout(self.activation(self.down(z)), self.dropout, self.training))
-
-
-def made_again(value: Tensor, make: Callable[[], Tensor] | None) -> AbstractContextManager[Any]:
-    """Inside, what the backward pass will need of `value` is not kept: `make` makes it again from what is kept anyway.
-
-    For a norm in front of an adapter: one pass over its input, against an eighth of the memory of a training. With None
-    nothing changes; nor without gradients, nor in compiled code, which decides by itself what it keeps.
-    """
-    if make is None or not value.requires_grad or torch.compiler.is_compiling():
-        return nullcontext()
-    storage, numel = value.untyped_storage()._cdata, value.numel()  # torch holds `pack`, which must not hold `value`
-
-    def pack(kept: Tensor) -> Tensor | tuple[int, ...]:
-        same = kept.untyped_storage()._cdata == storage and kept.numel() == numel
-        return tuple(kept.shape) if same else kept
-
-    def unpack(kept: Tensor | tuple[int, ...]) -> Tensor:
-        return kept if isinstance(kept, Tensor) else make().view(kept)
-
-    return saved_tensors_hooks(pack, unpack)
 
 
 class BlockAdapters(nn.Module):

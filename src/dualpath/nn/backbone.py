@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from dualpath.nn.hashing import start_hash
 from dualpath.nn.int8 import Int8Linear, make_whole
 from dualpath.nn.layer import Layer, Size
 from dualpath.nn.meta import Autocast
+from dualpath.nn.recompute import Recompute
 
 Step = Callable[[Layer, Any, Tensor], Tensor]
 """(layer, the method's part for it, tokens) to tokens."""
@@ -149,6 +151,13 @@ class Backbone(nn.Module, ABC):
         self.register_buffer("_shift", torch.tensor(mean, device=device).view(-1, 1, 1) * 255, persistent=False)
         self.register_buffer("_scale", 1 / (torch.tensor(std, device=device).view(-1, 1, 1) * 255), persistent=False)
 
+    def normalised_with(self, mean: Sequence[float], std: Sequence[float]) -> Backbone:
+        """One of the same weights, in the same memory, that takes pictures with another mean and standard deviation."""
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self) | {"_buffers": dict(self._buffers), "_modules": dict(self._modules)})
+        twin.normalise_with(mean, std)
+        return twin
+
     def forget_frozen(self) -> None:
         """To be called when weights were changed, moved, unfrozen or given company: copies of them may be in use."""
         self.frozen.clear()
@@ -187,6 +196,11 @@ class Backbone(nn.Module, ABC):
         """Of the tokens of one picture that enter the first layer; in no family do later ones have more."""
         down, across = self.grid_of((self.size, self.size))
         return self.dtype.itemsize * self.widths[0] * (self.prefix + down * across)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it computes so coarsely that pixels may as well be whole values."""
+        return self.dtype not in (torch.float32, torch.float64) or self.in_int8
 
     @property
     def in_int8(self) -> bool:
@@ -239,7 +253,8 @@ class Backbone(nn.Module, ABC):
 
     def normalise(self, pictures: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Pixels 0..255 to the backbone's own mean and standard deviation, in its dtype."""
-        return ((pictures.float() - self._shift) * self._scale).to(self.dtype)
+        shift, scale = self._shift.to(pictures.device), self._scale.to(pictures.device)
+        return ((pictures.float() - shift) * scale).to(self.dtype)
 
     @abstractmethod
     def embed(
@@ -290,10 +305,14 @@ class Backbone(nn.Module, ABC):
             extra: tokens between the prefix and the patches, as in `layers`.
         """
         again = self.gradient_checkpointing and torch.is_grad_enabled()
+        learning = torch.is_grad_enabled() and not torch.compiler.is_compiling()
         for layer, part in zip(self.layers(size, extra=extra), parts or [None] * self.depth, strict=True):
             tokens = layer.enter(tokens)
             if again:
                 tokens = checkpoint(step, layer, part, tokens, use_reentrant=False, context_fn=self._computing_again)
+            elif learning:
+                with (recompute := Recompute()):
+                    tokens = step(replace(layer, recompute=recompute), part, tokens)
             else:
                 tokens = step(layer, part, tokens)
         return tokens

@@ -149,7 +149,6 @@ class VitBackbone(Backbone):
                 self.prefix + extra,
                 grid,
                 number == self.depth - 1,
-                self.gradient_checkpointing,
                 read,
                 *frozen,
             )
@@ -245,7 +244,6 @@ class EvaBackbone(VitBackbone):
                 self.prefix + extra,
                 grid,
                 number == self.depth - 1,
-                self.gradient_checkpointing,
                 read,
                 None,
                 None,
@@ -338,7 +336,7 @@ class SwinBackbone(Backbone):
                 before, grid = grid, (-(-grid[0] // 2), -(-grid[1] // 2))
             for block in stage.blocks:
                 number += 1
-                yield SwinLayer(block, block.dim, 0, grid, number == self.depth, self.gradient_checkpointing, merge, before)
+                yield SwinLayer(block, block.dim, 0, grid, number == self.depth, merge, before)
                 merge = None
 
     def finish(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:

@@ -8,11 +8,13 @@ n pictures   l tokens (`prefix` others, [CLS] ..., then the patches)   m of them
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from dualpath.nn.recompute import Recompute
 
 Size = tuple[int, int]
 
@@ -27,7 +29,7 @@ class Layer(ABC):
         prefix: tokens in front of the patches.
         grid: rows and columns of the patch tokens.
         last: nothing but the read-out follows.
-        again: the backward pass computes the whole layer again, so no thrift is needed within.
+        recompute: what keeps no norms for the backward pass; None where there is none, or all is computed again.
     """
 
     block: Any
@@ -35,7 +37,7 @@ class Layer(ABC):
     prefix: int
     grid: Size
     last: bool
-    again: bool
+    recompute: Recompute | None = field(default=None, kw_only=True)
 
     def enter(self, tokens: Float[Tensor, "n k c"]) -> Float[Tensor, "n l d"]:
         """What comes before the block: the merging of patches where a stage of Swin begins, else nothing."""
@@ -43,7 +45,7 @@ class Layer(ABC):
 
     def norm1(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
         """The block's first norm."""
-        return self.block.norm1(tokens)
+        return self._normed(self.block.norm1, tokens)
 
     @abstractmethod
     def attend(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
@@ -59,7 +61,10 @@ class Layer(ABC):
 
     def norm2(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
         """The block's second norm."""
-        return self.block.norm2(tokens)
+        return self._normed(self.block.norm2, tokens)
+
+    def _normed(self, norm: nn.Module, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
+        return norm(tokens) if self.recompute is None else self.recompute.normed(norm, tokens)
 
     @abstractmethod
     def transform(self, normed: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:

@@ -2,16 +2,20 @@
 
     rows 0 .. n-1 --find_repeats--> kept, the first of each kind --encode--> features --[where]--> features of all rows
 
+    encode_once does all of that.
+
 Only where nothing is random and no gradient is asked for, so that a picture's features depend on the picture alone; on a
 CPU only, because a GPU would have to wait for the answer; and not while torch compiles, which cannot follow it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 _WORD = 8
@@ -29,6 +33,23 @@ class Repeats:
 
     kept: list[int]
     where: list[int]
+
+
+def encode_once(
+    encode: Callable[[Tensor, Any], Tensor], rows: UInt8[Tensor, "n ..."], *, period: int = 1, share: bool = True
+) -> Float[Tensor, "n f"]:
+    """The features of all rows, of which equal ones are encoded once where that can be (see above).
+
+    Args:
+        encode: rows, and what picks those numbers among `period` that they are encoded as, to features.
+        rows: see `find_repeats`.
+        period: see `find_repeats`.
+        share: false where something is random.
+    """
+    repeats = find_repeats(rows, period=period) if share else None
+    if repeats is None:
+        return encode(rows, slice(None))
+    return encode(rows[repeats.kept], [row % period for row in repeats.kept])[repeats.where]
 
 
 def find_repeats(rows: UInt8[Tensor, "n ..."], *, period: int = 1) -> Repeats | None:

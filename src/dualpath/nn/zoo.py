@@ -15,6 +15,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from dualpath.errors import DualPathError, check_type
+from dualpath.hardware import Precision, has_bf16
+from dualpath.nn import native
 from dualpath.nn.backbone import Backbone
 from dualpath.nn.families import family_of, take_apart
 from dualpath.nn.hub import hub_or_cache
@@ -187,3 +189,16 @@ def first_line(problem: BaseException) -> str:
     """The first line of an error of another library, cut to a sentence's length."""
     text = str(problem).strip().splitlines()
     return (text[0] if text else type(problem).__name__)[:160]
+
+
+def frozen_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """What the frozen weights are stored in, by default bf16 where that is fast and else fp32; with int8, the other ones."""
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "int8" and native.suits():
+        return torch.float32  # what its layers take and give
+    if precision in ("auto", "int8"):
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    raise DualPathError(f"unknown precision {precision!r}; there are auto, bf16, fp32 and int8")

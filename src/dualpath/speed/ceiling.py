@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualpath.engine.machine import describe_machine
+from dualpath.hardware import describe_machine
 from dualpath.nn import native
 from dualpath.nn.onednn import whole_linear
 from dualpath.speed.products import Product

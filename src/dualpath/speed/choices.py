@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dualpath.engine.device import Precision
 from dualpath.errors import DualPathError
+from dualpath.hardware import Precision
 from dualpath.settings import MOST_WORKERS, check_fields
 from dualpath.speed.turns import Candidate
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from dualpath.engine.config import RunConfig
-from dualpath.engine.device import Precision, frozen_dtype, pick_device
 from dualpath.engine.entries import make_entries
 from dualpath.engine.learner import Learner, Micro
 from dualpath.engine.pieces import in_pieces
+from dualpath.hardware import Precision, pick_device
 from dualpath.memory import keep_memory
 from dualpath.methods import build_model, count_parameters, settle, store_in_int8, train_in_int8
-from dualpath.nn.zoo import random_backbone
+from dualpath.nn.zoo import frozen_dtype, random_backbone
 from dualpath.speed.products import watch
 from dualpath.speed.worker import Work
 from dualpath.video.sampling import SamplingConfig

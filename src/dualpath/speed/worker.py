@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from dualpath.engine.alive import most_alive
-from dualpath.engine.machine import peak_ram_gb
+from dualpath.hardware import peak_ram_gb
 from dualpath.speed.products import Product
 
 WARM_STEPS = 2

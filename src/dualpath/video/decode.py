@@ -133,24 +133,31 @@ def _probe_file(path: str | Path, *, losses: list[str] | None) -> VideoInfo:
     )
 
 
-def frame_times(path: str | Path) -> Float64[np.ndarray, " n"]:
-    """When each frame of a video is shown, in seconds from the first, and when the last one ends: (num_frames + 1,).
+def frame_times(path: str | Path, *, damaged: Damaged = "refuse") -> tuple[Float64[np.ndarray, " n"], bool]:
+    """When each frame of a video is shown, in seconds from the first, and when the last one ends; and whether some are missing.
+
+    Args:
+        path: the file.
+        damaged: see `read_frames`.
+
+    Returns:
+        The times, (num_frames + 1,), and whether the file is damaged, so that its frames do not follow one on another.
 
     Raises:
         VideoError: the file cannot be read as a video, or tells no times.
     """
-    info = probe(path)
+    info = probe(path, damaged=damaged)
     if info.duration is None:
         raise VideoError(path, "tells no times, so that seconds mean nothing in it; give start_frame and end_frame")
     with opened(path) as (container, stream):
         seen, _ = _survey(container, stream)
         ticks = sorted(packet.pts for packet in seen if packet.pts is not None)
         times = (np.array(ticks) - ticks[0]) * float(stream.time_base or 0)
-    if len(times) != info.num_frames:  # packets and pictures are not one to one
-        times = read_frames(path, range(info.num_frames), short_side=16).times
+    if len(times) != info.num_frames or info.damage is not None:  # packets and pictures are not one to one
+        times = read_frames(path, range(info.num_frames), short_side=16, damaged=damaged).times
     if np.isnan(times).any():
         raise VideoError(path, "tells no times of some frames; give start_frame and end_frame")
-    return np.append(times, max(info.duration, times[-1]))
+    return np.append(times, max(info.duration, times[-1])), info.damage is not None
 
 
 def read_frames(

@@ -41,6 +41,8 @@ from dualpath.data.manifest import Manifest, Split
 from dualpath.data.scan import Refusal, ask
 from dualpath.errors import DualPathError
 from dualpath.files import csv_cell, names_in, write_whole
+from dualpath.hardware import cores
+from dualpath.memory import paused_collection
 from dualpath.settings import MOST_FRAMES, MOST_WORKERS, check_fields
 from dualpath.video.decoding.places import Damaged
 from dualpath.video.inspect import Inspection, inspect
@@ -198,23 +200,24 @@ def check_data(
     config = config or CheckConfig()
     check_folder(folder)
     began = time.monotonic()
-    paths = {video.file: video.path for video in manifest.videos}  # segments of one file are one file
-    stamps = {name: stamp_of(path) for name, path in paths.items()}
-    known = read_records(folder)
-    records = {name: record for name, record in known.items() if stamps.get(name) == record.stamp and _holds(record, config)}
-    todo = [name for name in paths if name not in records]
-    # Not worth a child's time: a list of a million files may be of another disk.
-    missing = dict.fromkeys(name for name in todo if stamps[name] == MISSING and is_missing(paths[name]))
-    todo = [name for name in todo if name not in missing]
-    shown, frames = shown_files(manifest), 0
-    workers = config.workers if config.workers > 0 else os.cpu_count() or 1
+    with paused_collection():
+        paths = {video.file: video.path for video in manifest.videos}  # segments of one file are one file
+        stamps = {name: stamp_of(path) for name, path in paths.items()}
+        known = read_records(folder)
+        records = {n: record for n, record in known.items() if stamps.get(n) == record.stamp and _holds(record, config)}
+        todo = [name for name in paths if name not in records]
+        # Not worth a child's time: a list of a million files may be of another disk.
+        gone = (name for name in todo if stamps[name] == MISSING and is_missing(paths[name]))
+        missing = {name: Record(name, MISSING, NO_FILE) for name in gone}
+        records |= missing
+        todo = [name for name in todo if name not in missing]
+        shown, frames = shown_files(manifest), 0
+    workers = config.workers if config.workers > 0 else cores()
     with (
         appending(folder) as file,
         closing(ask([paths[name] for name in todo], _look(config), workers=workers, seconds=config.seconds)) as answers,
     ):
-        for name in missing:
-            records[name] = Record(name, MISSING, NO_FILE)
-            file.write(records[name].as_line())
+        file.write("".join(record.as_line() for record in missing.values()))
         if progress is not None and missing:
             progress(Progress(len(records), len(paths), 0, 0))
         for number, (index, answer) in enumerate(answers):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from dualpath.data.checking.records import Record
 from dualpath.data.manifest import LONGEST, Manifest, Video
 from dualpath.errors import VideoError, number_of
+from dualpath.memory import paused_collection
 from dualpath.video.inspect import Inspection
 
 Severity = Literal["error", "warning", "note"]
@@ -50,9 +51,10 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return dict(vars(self))
 
 
+@paused_collection()
 def find(manifest: Manifest, records: Mapping[str, Record], *, num_frames: int, max_bad_files: float) -> tuple[Finding, ...]:
     """Looks for everything.
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dualpath.data.checking.check import CHECK, QUARANTINE
-from dualpath.data.checking.records import FILES, Stamp, read_records, stamp_of
+from dualpath.data.checking.records import FILES, MISSING, Stamp, read_records, stamp_of
 from dualpath.data.manifest import Manifest, Split, Video
+from dualpath.data.replaced import Seen
 from dualpath.errors import DualPathError, VideoError
 from dualpath.files import cell_text, read_table, write_whole
 from dualpath.video.decoding.places import Damaged
@@ -33,6 +34,7 @@ class Known:
         of_files: whether files are known, as a whole, rather than the videos that are segments of them.
         damaged: what of usable files could not be decoded.
         labels: (class, split, group, path) of the videos that a run began with.
+        edges: of their files, see `dualpath.data.replaced`.
     """
 
     frames: Mapping[str, int]
@@ -41,6 +43,12 @@ class Known:
     of_files: bool = False
     damaged: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, tuple[str, Split, str | None, str]] = field(default_factory=dict)
+    edges: Mapping[str, str] = field(default_factory=dict)
+
+    def seen(self, videos: Iterable[Video]) -> dict[Path, Seen]:
+        """The files of a run's videos as they were when it began, wherever they are now."""
+        those = ((video.path, self.stamps.get(video.name, MISSING), self.edges.get(video.name, "")) for video in videos)
+        return {path: Seen(*stamp, edges) for path, stamp, edges in those if stamp != MISSING}
 
     def completed(self, manifest: Manifest) -> Manifest:
         """The data as the run began with them: a file that was deleted since is still one of its videos.
@@ -115,11 +123,12 @@ def read_checked(folder: Path, *, damaged: Damaged = "refuse") -> Known:
     return Known(frames, bad, {name: record.stamp for name, record in records.items()}, of_files=True, damaged=harmed)
 
 
-def write_known(folder: Path, manifest: Manifest, bad: Mapping[str, str]) -> None:
+def write_known(folder: Path, manifest: Manifest, bad: Mapping[str, str], seen: Mapping[Path, Seen]) -> None:
     """Keeps in a run's folder what it starts with: it resumes with the same videos even if one has gone bad since."""
     told: dict[str, dict[str, Any]] = {
         video.name: {"frames": video.num_frames, "stamp": stamp_of(video.path)}
         | {"label": manifest.classes[video.label], "split": video.split, "group": video.group, "path": str(video.path)}
+        | ({"edges": seen[video.path].edges} if video.path in seen else {})
         for video in manifest.videos
     }
     told |= {name: {"bad": reason} for name, reason in bad.items()}
@@ -144,6 +153,8 @@ def read_known(folder: Path) -> Known | None:
             for name, one in told.items()
             if "label" in one and not name.endswith("]")
         }
-        return Known(frames, {name: str(one["bad"]) for name, one in told.items() if "bad" in one}, stamps, labels=labels)
+        bad = {name: str(one["bad"]) for name, one in told.items() if "bad" in one}
+        edges = {name: str(one["edges"]) for name, one in told.items() if "edges" in one}
+        return Known(frames, bad, stamps, labels=labels, edges=edges)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
         raise DualPathError(f"{path} is damaged ({problem!r}); delete it, and the videos are read again") from problem

@@ -74,9 +74,10 @@ def stamp_of(path: Path) -> Stamp:
     """Size and time of change; MISSING of what is not there."""
     place = find_place(path)
     try:
-        return place.length, place.file.stat().st_mtime_ns
-    except OSError:
+        told = place.file.stat()
+    except (OSError, ValueError):  # a name from JSON may hold a zero byte
         return MISSING
+    return told.st_size if place.size is None else place.size, told.st_mtime_ns
 
 
 def is_missing(path: Path) -> bool:

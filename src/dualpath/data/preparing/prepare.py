@@ -95,7 +95,8 @@ def prepare(
             for folder in sorted({jobs[index].target.parent for index in todo}):
                 folder.mkdir(parents=True, exist_ok=True)
             todo_jobs = [jobs[index] for index in todo]
-            with closing(ask(todo_jobs, partial(encode_job, config=config), workers=workers, seconds=seconds)) as answers:
+            encode = partial(encode_job, config=config)
+            with closing(ask(todo_jobs, encode, workers=workers, seconds=seconds, few=2)) as answers:
                 for place, answer in answers:
                     video = manifest.videos[todo[place]]
                     if isinstance(answer, OutputError):

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from dualpath.data.checking.check import Check
 from dualpath.data.checking.findings import Finding
+from dualpath.data.manifest import Video
 from dualpath.engine.data_verbs import FILES_A_SET, SETS_SHOWN
 from dualpath.errors import number_of
 from dualpath.report.pages.making import write_page
@@ -173,10 +174,10 @@ def _balance(counts: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
 def _sheets(check: Check) -> list[dict[str, Any]]:
     """Of each class the files with pictures."""
     by_label: dict[int, list[dict[str, Any]]] = {}
-    good = check.good
+    good, first = check.good, _first_videos(check)
     for label, name in dict.fromkeys((video.label, video.file) for video in check.manifest.videos):
         if check.records[name].pictures and name in good and len(by_label.setdefault(label, [])) < 8:
-            by_label[label].append(_card(check, name))
+            by_label[label].append(_card(check, first[name]))
     names = check.manifest.classes
     return [
         {"name": names[label] if 0 <= label < len(names) else NO_LABEL, "files": files}
@@ -187,11 +188,12 @@ def _sheets(check: Check) -> list[dict[str, Any]]:
 
 def _copies(check: Check) -> list[dict[str, Any]]:
     """Sets of equal or similar files, with the pictures of the first of each."""
+    first = _first_videos(check)
     return [
         {
             "text": finding.text,
             "severity": finding.severity,
-            "sets": [[_card(check, name) for name in names[:FILES_A_SET]] for names in finding.sets[:SETS_SHOWN]],
+            "sets": [[_card(check, first[name]) for name in names[:FILES_A_SET]] for names in finding.sets[:SETS_SHOWN]],
             "more": max(0, len(finding.sets) - SETS_SHOWN),
         }
         for finding in check.findings
@@ -199,13 +201,17 @@ def _copies(check: Check) -> list[dict[str, Any]]:
     ]
 
 
-def _card(check: Check, name: str) -> dict[str, Any]:
-    record, seen = check.records[name], check.records[name].inspection
-    video = next(video for video in check.manifest.videos if video.file == name)
+def _first_videos(check: Check) -> dict[str, Video]:
+    """By name of a file the first of the videos that are segments of it."""
+    return {video.file: video for video in reversed(check.manifest.videos)}
+
+
+def _card(check: Check, video: Video) -> dict[str, Any]:
+    record, seen = check.records[video.file], check.records[video.file].inspection
     assert seen is not None
     classes = check.manifest.classes
     return {
-        "name": name,
+        "name": video.file,
         "label": classes[video.label] if 0 <= video.label < len(classes) else NO_LABEL,
         "split": video.split,
         "pictures": [f"data:image/jpeg;base64,{picture}" for picture in record.pictures],

@@ -69,8 +69,9 @@ class Sheets:
             self.problem = "There are no pictures, because it was not recorded where the videos are."
             return None
         told = self.evaluation.data or {}
+        damaged = "take" if self.evaluation.damaged else "refuse"
         try:
-            manifest = read_for(model.spec, self.data, fold=told.get("fold"))
+            manifest = read_for(model.spec, self.data, fold=told.get("fold"), damaged=damaged)
         except (DualPathError, OSError) as problem:
             self.problem = f"There are no pictures, because the videos are no longer there: {problem}."
             return None
@@ -82,7 +83,7 @@ class Sheets:
             sampling=model.spec.sampling,
             size=model.size,
             shuffle_frames=shuffled,
-            damaged="take" if self.evaluation.damaged else "refuse",
+            damaged=damaged,
         )
 
     def card(self, index: int) -> ClipCard:

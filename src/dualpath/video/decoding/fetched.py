@@ -268,13 +268,13 @@ def _try(
 ) -> str:
     """One try: what went wrong, nothing if all came."""
     have, began = target.seek(0, os.SEEK_END), time.monotonic()
-    before = have
     headers = {"User-Agent": "dualpath", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with opened(urllib.request.Request(url, headers=headers), timeout=SILENCE) as answer:
         if have and answer.status != 206:
             target.seek(0)
             target.truncate()
             have = 0
+        before = have
         length = answer.headers.get("Content-Length")
         if expected is None and length is not None and length.isdecimal():
             expected = have + int(length)

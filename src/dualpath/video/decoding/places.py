@@ -79,9 +79,10 @@ class Place:
 
 def find_place(path: str | Path) -> Place:
     """Reads a path. A file that is really called like a part is a file."""
-    part = _PART.fullmatch(os.fspath(path))
-    if part is None or Path(path).exists():
-        return Place(Path(path))
+    path = path if isinstance(path, Path) else Path(path)  # which makes no other one of a million paths
+    part = _PART.fullmatch(str(path))
+    if part is None or path.exists():
+        return Place(path)
     return Place(Path(part["file"]), int(part["offset"]), int(part["size"]))
 
 
